@@ -1,0 +1,152 @@
+"""Every setting of a run, validated at the edge. Unknown keys are refused; nothing is filled in silently later.
+
+A resolved `RunConfig` is written to `config.yaml` in the output folder and, with the pack, is enough to repeat the run.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SerializeAsAny, model_validator
+
+from m6rec_core.types import FrozenModel
+
+Mode = Literal["fine-tuning", "adapter", "prompt", "option", "option-adapter"]
+Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class Domain(FrozenModel):
+    """How a domain speaks (stage `text`). Templates are `str.format` strings over the text columns of the tables.
+
+    `noun`: what an item is ("movie"). `people`: who judges them ("viewers"). `item`: the item phrase used inside
+    sentences. `short_item`: the compact phrase used in in-context lines. `user`: the user phrase, left out when a field
+    is missing. `events`: event kind -> verb phrase ("clicked"). `liked`, `disliked`: the answer words of an outcome.
+    """
+
+    name: str
+    noun: str
+    people: str
+    item: str
+    short_item: str
+    user: str = ""
+    events: dict[str, str] = Field(default_factory=dict)
+    liked: str = "liked"
+    disliked: str = "disliked"
+
+
+class LabelRule(FrozenModel):
+    """An event is positive when its `value` is at least `at_least`; a kind in `positive_kinds` is positive by itself."""
+
+    at_least: float | None = 4.0
+    positive_kinds: tuple[str, ...] = ()
+
+
+class HistoryRule(FrozenModel):
+    """Which earlier events a sample sees: all whose time is strictly before the target's, from an anchored start.
+
+    The window starts at a multiple of `stride` events, at least `events` before the target where there are as many, so a
+    sample sees between `events` and `events + stride - 1` of them. `stride` 1 is "exactly the last `events`"; a longer
+    stride lets neighbouring samples of one user share their text, and so their computation.
+    """
+
+    events: int = Field(default=10, ge=0)
+    stride: int = Field(default=1, ge=1)
+
+
+class SplitRule(FrozenModel):
+    """Time split: rows sorted by time, first `train`, next `valid`, the rest test. Or the ReChorus day split for ml-1m."""
+
+    kind: Literal["time", "rechorus-days"] = "time"
+    train: Fraction = 0.8
+    valid: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _leaves_a_test_part(self) -> SplitRule:
+        if self.train + self.valid >= 1.0:
+            raise ValueError("train + valid must be below 1 so that some rows are left for the test")
+        return self
+
+
+class SamplingConfig(FrozenModel):
+    """How samples are derived from logs."""
+
+    target_kinds: tuple[str, ...] = ()
+    label: LabelRule = LabelRule()
+    history: HistoryRule = HistoryRule()
+    split: SplitRule = SplitRule()
+
+
+class TaskConfig(FrozenModel):
+    """Settings every task has; plugins subclass it. `options` are the answer words that initialise the soft options.
+
+    `domain` is resolved by the core from the data set before a plugin sees it. `instruction` initialises soft prompts.
+    """
+
+    domain: Domain | None = None
+    sampling: SamplingConfig = SamplingConfig()
+    options: tuple[str, ...] = ()
+    instruction: str = ""
+    max_tokens: int = Field(default=512, ge=8)
+
+
+class TuningConfig(FrozenModel):
+    """Which parameters train, how many and from which start (paper 3.4, design 6).
+
+    `prompts` counts soft prompts, options included; None lets the budget choose. `adapter_layers`: how many of the last
+    layers get an adapter, None for the most that `budget` allows. `adapter_rank`: None is D / H. `init`: informed starts
+    from token embeddings of the instruction and the answer words; random is for comparison.
+    """
+
+    mode: Mode = "option-adapter"
+    budget: Fraction = 0.01
+    prompts: int | None = Field(default=None, ge=0)
+    max_prompts: int = Field(default=16, ge=1)
+    adapter_rank: int | None = Field(default=None, ge=1)
+    adapter_layers: int | None = Field(default=None, ge=0)
+    train_markers: bool = True
+    init: Literal["informed", "random"] = "informed"
+
+
+class TrainingConfig(FrozenModel):
+    """The optimiser, the batches and when to stop. One step sees `packs_per_step` packs of `pack_tokens` tokens."""
+
+    epochs: int = Field(default=1, ge=1)
+    max_steps: int | None = Field(default=None, ge=0)
+    lr: float = Field(default=5e-4, gt=0)
+    prompt_lr: float | None = Field(default=None, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    clip_norm: float = Field(default=1.0, gt=0)
+    pack_tokens: int = Field(default=256, ge=16)
+    packs_per_step: int = Field(default=8, ge=1)
+    packs_per_forward: int = Field(default=4, ge=1)
+    evaluations: int = Field(default=4, ge=1)
+    patience: int = Field(default=3, ge=1)
+    checkpoints: int = Field(default=4, ge=0)
+    precision: Literal["auto", "bf16", "fp32", "fp64"] = "auto"
+    trackers: tuple[Literal["tensorboard"], ...] = ()
+    seed: int = 0
+
+
+class EvaluationConfig(FrozenModel):
+    """Test-time settings. `rows` limits the rows scored (whole prefix groups, chosen by seed); None scores all."""
+
+    rows: int | None = Field(default=None, ge=1)
+    valid_rows: int | None = Field(default=1000, ge=1)
+    bootstrap: int = Field(default=1000, ge=10)
+    cold_below: int = Field(default=5, ge=1)
+    baselines: tuple[str, ...] | None = None
+
+
+class RunConfig(FrozenModel):
+    """One run of `m6rec run`. `shots` limits the training rows; None uses all of them. `settings` are the task's own."""
+
+    task: str
+    data: str
+    backbone: str = "smollm2-135m"
+    shots: int | None = Field(default=None, ge=1)
+    settings: SerializeAsAny[TaskConfig] = TaskConfig()
+    tuning: TuningConfig = TuningConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()

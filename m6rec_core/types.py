@@ -1,0 +1,204 @@
+"""The values that travel through the stages, from a behaviour log to a prediction.
+
+Shape letters used in every docstring: B rows of a batch, N rows (or samples) of one task, T tokens, S segments, D hidden
+width, H heads, L layers, V vocabulary, K top-k, P soft prompts, C options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from m6rec_core.config import TaskConfig
+
+
+class Region(StrEnum):
+    """The two regions of a row (paper Fig. 1): text about the user, and text about the candidate or answer."""
+
+    BIDIRECTIONAL = "bidirectional"
+    AUTOREGRESSIVE = "autoregressive"
+
+
+class Readout(StrEnum):
+    """The position whose final hidden state a head reads: the last token of the source or of the target.
+
+    With markers on these are [EOS'] and [EOS] (paper 3.2).
+    """
+
+    SOURCE = "source"
+    TARGET = "target"
+
+
+class LossScope(StrEnum):
+    """Whether a row's loss depends on that row alone or on the whole batch (in-batch negatives)."""
+
+    ROW = "row"
+    BATCH = "batch"
+
+
+class FrozenModel(BaseModel):
+    """Pydantic settings shared by every value that crosses a file boundary: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Item(FrozenModel):
+    """An item as the logs describe it; `fields` holds the text columns of the items table (title, category, ...)."""
+
+    item_id: str
+    fields: Mapping[str, str] = Field(default_factory=dict)
+
+
+class Event(FrozenModel):
+    """One thing a user did. `liked` is the event's outcome under the task's label rule, None where it has none.
+
+    `statistics` are numbers counted from rows strictly before this event (see `m6rec_core.logs.statistics`).
+    """
+
+    item: Item
+    kind: str
+    timestamp: float
+    liked: bool | None = None
+    statistics: Mapping[str, float] = Field(default_factory=dict)
+
+
+class Sample(FrozenModel):
+    """What every task's sample has. Tasks subclass it with their own fields."""
+
+    id: str
+
+
+class BehaviourSample(Sample):
+    """A user, what they did before `timestamp` (oldest first), and a candidate item.
+
+    `statistics` are counted from rows strictly before `timestamp`.
+    """
+
+    user_id: str
+    user: Mapping[str, str] = Field(default_factory=dict)
+    history: tuple[Event, ...] = ()
+    candidate: Item
+    timestamp: float
+    statistics: Mapping[str, float] = Field(default_factory=dict)
+
+
+class Prediction(FrozenModel):
+    """What every task's prediction has: the id of the sample it answers."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A span of text that can be encoded, cached and dropped as a whole.
+
+    `droppable` segments go first (in order, oldest history first) when a row is longer than the budget.
+    `scored` marks text whose tokens are the answer of a likelihood or generation task.
+    `cacheable` says that the text recurs across requests, so that late interaction may keep its states.
+    """
+
+    text: str
+    region: Region
+    droppable: bool = False
+    scored: bool = False
+    cacheable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """One row of text for the backbone. Segments of the bidirectional region precede the autoregressive ones.
+
+    `markers` writes [BOS'] source [EOS'] [BOS] target [EOS] as the paper does; off for pretrained causal
+    backbones that never saw markers, where the read-out is the last text token of the region.
+    """
+
+    segments: tuple[Segment, ...]
+    readout: Readout = Readout.TARGET
+    markers: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Serialized:
+    """A sample as text: one row for most tasks, two for a retrieval pair, one per candidate for zero-shot scoring."""
+
+    rows: tuple[TextRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    """What a head may know of a backbone. `attention` is how it was pretrained: causal, or prefix (paper Fig. 1)."""
+
+    name: str
+    sha256: str
+    hidden: int
+    layers: int
+    vocabulary: int
+    parameters: int
+    attention: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredTokens:
+    """The tokens of scored segments, for likelihood heads.
+
+    `hidden` [M, D]: final hidden state at the position that predicts each token; `ids` [M]; `row` [M] into the view's rows.
+    """
+
+    hidden: Tensor
+    ids: Tensor
+    row: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """The rows of one task in a (possibly mixed) batch: N samples, R text rows.
+
+    `samples`: N samples in batch order. `sample_of_row` [R]: index into samples. `hidden` [R, D] float32: the final
+    hidden state at each row's read-out. `options` [C, D] or None: the soft options, when the tuning mode has them.
+    `vocabulary`: maps hidden states [.., D] to logits [.., V] with the backbone's own output layer.
+    """
+
+    task: str
+    samples: tuple[Sample, ...]
+    sample_of_row: Tensor
+    hidden: Tensor
+    options: Tensor | None
+    scored: ScoredTokens
+    vocabulary: Callable[[Tensor], Tensor]
+
+
+class Generate(Protocol):
+    """Continues rows of text; given to `decode` for tasks that write text."""
+
+    def __call__(self, rows: Sequence[TextRow], max_new_tokens: int) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskManifest:
+    """What a plugin says about its task. It is data: nothing here runs before the task is used.
+
+    `hook_api`: the (lowest, highest) hook API version the plugin works with. `label_field`: the field of `sample` that
+    holds the answer; the core hides it to check that it never reaches the text. `score_field`: the field of `prediction`
+    that ranks. `metrics`: names from `m6rec_core.metrics.METRICS`. `baselines`: names from
+    `m6rec_core.baselines.TRIVIAL`; those of installed `m6rec.baselines` entry points are added by the run.
+    """
+
+    task: str
+    summary: str
+    hook_api: tuple[int, int]
+    sample: type[Sample]
+    prediction: type[Prediction]
+    config: type[TaskConfig]
+    loss_scope: LossScope = LossScope.ROW
+    label_field: str = "label"
+    score_field: str = "score"
+    metrics: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
+    default_data: str = "ml-100k"
