@@ -80,12 +80,15 @@ class TaskConfig(FrozenModel):
     """Settings every task has; plugins subclass it. `options` are the answer words that initialise the soft options.
 
     `domain` is resolved by the core from the data set before a plugin sees it. `instruction` initialises soft prompts.
+    `soft_options` is resolved by the core from the tuning mode: False tells `build_head` that `TaskView.options` will be
+    None and that the head brings its own classifier (paper 3.4; `m6rec_core.tuning.modes`).
     """
 
     domain: Domain | None = None
     sampling: SamplingConfig = SamplingConfig()
     options: tuple[str, ...] = ()
     instruction: str = ""
+    soft_options: bool = True
     max_tokens: int = Field(default=512, ge=8)
 
 
