@@ -1,0 +1,124 @@
+"""Any pre-norm RoPE decoder of transformers (Llama, Qwen2, Qwen3, Mistral, SmolLM) behind the project's interface.
+
+No model code is copied: the layers' own norms, attention and feed-forward modules are called one after another, which
+lets a slice of layers run by itself and an adapter be added to each feed-forward network without touching the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from m6rec_core.backbone.attention import NAME, Kernel, attention, default_kernel, mask_for
+from m6rec_core.errors import BackboneError
+from m6rec_core.tokens.layout import Layout, Scope
+from m6rec_core.tokens.tokenizer import TextTokenizer
+from m6rec_core.types import BackboneSpec
+
+Ffn = Callable[[int, Tensor], Tensor | None]
+_LAYER_PARTS = ("input_layernorm", "self_attn", "post_attention_layernorm", "mlp")
+
+
+class Backbone(nn.Module):
+    """A frozen decoder. All tensors keep its dtype; call `unfreeze` for fine-tuning."""
+
+    def __init__(self, model: Any, tokenizer: TextTokenizer, spec: BackboneSpec, kernel: Kernel | None = None) -> None:
+        super().__init__()
+        _check_structure(model, spec.name)
+        self.decoder = model
+        self.tokenizer = tokenizer
+        self.spec = spec
+        self.kernel = kernel
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the hidden states."""
+        return cast(torch.dtype, self.decoder.lm_head.weight.dtype)
+
+    @property
+    def embedding(self) -> Tensor:
+        """The token embedding table [V, D]."""
+        return cast(Tensor, self.decoder.model.embed_tokens.weight)
+
+    @property
+    def heads(self) -> int:
+        """Number of attention heads H."""
+        return int(self.decoder.config.num_attention_heads)
+
+    @property
+    def causal(self) -> bool:
+        """Whether the source region is causal too (pretrained decoders) or bidirectional (paper Fig. 1)."""
+        return self.spec.attention == "causal"
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids [G, T] to hidden states [G, T, D]."""
+        return cast(Tensor, self.decoder.model.embed_tokens(ids))
+
+    def run(
+        self, hidden: Tensor, layout: Layout, start: int, stop: int, ffn: Ffn | None = None, scope: Scope = "row"
+    ) -> Tensor:
+        """Run layers [start, stop) on hidden states [G, T, D].
+
+        `ffn(layer, z)`: what an adapter adds to the feed-forward network of a layer, given its input z (paper 3.4).
+        `scope="segment"` lets tokens see their own segment only (paper 3.3, the lower layers).
+        """
+        if not 0 <= start <= stop <= self.spec.layers:
+            raise ValueError(f"layers [{start}, {stop}) are not within [0, {self.spec.layers})")
+        kernel = self.kernel or default_kernel(hidden.device)
+        mask = mask_for(kernel, layout, scope, hidden.dtype)
+        rotary = self.decoder.model.rotary_emb(hidden, layout.positions(scope))
+        for index in range(start, stop):
+            layer = self.decoder.model.layers[index]
+            attended, _ = layer.self_attn(
+                hidden_states=layer.input_layernorm(hidden), position_embeddings=rotary, attention_mask=mask
+            )
+            hidden = hidden + attended
+            z = layer.post_attention_layernorm(hidden)
+            added = layer.mlp(z)
+            extra = ffn(index, z) if ffn is not None else None
+            hidden = hidden + (added if extra is None else added + extra)
+        return hidden
+
+    def final_norm(self, hidden: Tensor) -> Tensor:
+        """The norm before the output layer, [.., D] to [.., D]."""
+        return cast(Tensor, self.decoder.model.norm(hidden))
+
+    def vocabulary(self, hidden: Tensor) -> Tensor:
+        """Logits [.., V] of final-norm hidden states [.., D]."""
+        return cast(Tensor, self.decoder.lm_head(hidden.to(self.dtype)))
+
+    def unfreeze(self) -> None:
+        """Let every weight train, in float32 at least (fine-tuning, the paper's comparison mode)."""
+        self.to(torch.promote_types(self.dtype, torch.float32))
+        self.requires_grad_(True)
+
+
+def register_attention() -> None:
+    """Tell transformers about the project's attention function (idempotent)."""
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    ALL_ATTENTION_FUNCTIONS.register(NAME, attention)
+    # Masks always come ready-made from the layout; transformers must not build its own.
+    ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, lambda *_args, **_kwargs: None)
+
+
+def _check_structure(model: Any, name: str) -> None:
+    inner = getattr(model, "model", None)
+    layers = getattr(inner, "layers", None)
+    known = inner is not None and all(hasattr(inner, part) for part in ("embed_tokens", "norm", "rotary_emb"))
+    if not known or not layers or any(not hasattr(layers[0], part) for part in _LAYER_PARTS):
+        raise BackboneError(
+            f"backbone '{name}' ({type(model).__name__}) is not a pre-norm RoPE decoder; use one of the Llama, Qwen2, Qwen3, "
+            "Mistral or SmolLM families"
+        )
+    extra = [n for n, _ in layers[0].named_children() if n not in _LAYER_PARTS]
+    if extra:
+        raise BackboneError(f"backbone '{name}' has layer parts this project does not run: {', '.join(extra)}")
+    if getattr(model.config, "sliding_window", None) and getattr(model.config, "use_sliding_window", True):
+        raise BackboneError(f"backbone '{name}' uses sliding-window attention, which the layouts do not express")

@@ -1,0 +1,145 @@
+"""Find, fetch, convert and load a backbone: a name of the asset table, a folder, or a hub id."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from m6rec_core import assets
+from m6rec_core.backbone.attention import NAME, Kernel
+from m6rec_core.backbone.hf import Backbone, register_attention
+from m6rec_core.errors import BackboneError
+from m6rec_core.tokens.tokenizer import TextTokenizer
+from m6rec_core.types import BackboneSpec
+
+DEFAULT = "smollm2-135m"
+_GGUF = {DEFAULT: "SmolLM2-135M-Instruct.Q4_1.gguf"}
+Say = Callable[[str], None]
+
+
+def load_backbone(
+    name: str, dtype: torch.dtype, device: torch.device | str = "cpu", say: Say = lambda _line: None, kernel: Kernel | None = None
+) -> Backbone:
+    """Load a backbone frozen, in `dtype`, on `device`.
+
+    `name`: an asset (`m6rec assets list`), a folder with config.json and safetensors, or a hub id. Raises BackboneError
+    when it cannot be found or has an unsupported structure, AssetError when it cannot be fetched.
+    """
+    folder = locate(name, say)
+    source = str(folder) if folder is not None else name
+    model, tokenizer = _read(source, dtype)
+    digest = weights_sha256(folder) if folder is not None else _state_sha256(model)
+    register_attention()
+    model.config._attn_implementation = NAME
+    spec = BackboneSpec(
+        name=name if folder is None or name in _GGUF else Path(name).name,
+        sha256=digest,
+        hidden=int(model.config.hidden_size),
+        layers=int(model.config.num_hidden_layers),
+        vocabulary=int(model.get_input_embeddings().weight.shape[0]),
+        parameters=sum(p.numel() for p in {id(p): p for p in model.parameters()}.values()),
+        attention=str(getattr(model.config, "m6rec_attention", "causal")),
+    )
+    backbone = Backbone(model, TextTokenizer(tokenizer, spec.vocabulary), spec, kernel)
+    return backbone.to(device)
+
+
+def locate(name: str, say: Say = lambda _line: None) -> Path | None:
+    """The folder of a backbone, fetched and converted when it is a known asset; None for what may be a hub id."""
+    if name in _GGUF:
+        return _converted(name, say)
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise BackboneError(f"{folder}: no config.json in this folder; give a folder saved by transformers")
+        return folder
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        known = ", ".join(sorted(_GGUF))
+        raise BackboneError(f"backbone '{name}' is no folder and no known name; known: {known}, or a hub id like owner/model")
+    return None
+
+
+def _read(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BackboneError(
+            f"backbone '{source}' cannot be loaded: {reason} (offline? use a folder, or the default '{DEFAULT}')"
+        ) from error
+    return model, tokenizer
+
+
+def _converted(name: str, say: Say) -> Path:
+    """The safetensors folder of a GGUF asset, converted once and written atomically."""
+    target = assets.home() / "backbones" / name
+    if (target / "config.json").is_file():
+        return target
+    source = assets.fetch(name)
+    say(f"converting {name} to safetensors (once)")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
+    try:
+        _convert(source, _GGUF[name], partial)
+        os.replace(partial, target)
+    except OSError:
+        # Another process finished first: its folder is as good as ours.
+        if not (target / "config.json").is_file():
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _convert(source: Path, filename: str, target: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        packed = AutoModelForCausalLM.from_pretrained(str(source), gguf_file=filename, dtype=torch.float32)
+        config = packed.config
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        state = {k: v.to(torch.bfloat16) for k, v in packed.state_dict().items()}
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        model.load_state_dict(state)
+        model.save_pretrained(target)
+        AutoTokenizer.from_pretrained(str(source), gguf_file=filename).save_pretrained(target)
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def weights_sha256(folder: Path) -> str:
+    """Hash of the weight files of a folder, in name order: the identity that a task pack is tied to."""
+    digest = hashlib.sha256()
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise BackboneError(f"{folder}: no safetensors file in this folder; only safetensors weights are loaded")
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _state_sha256(model: Any) -> str:
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

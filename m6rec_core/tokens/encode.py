@@ -1,0 +1,114 @@
+"""A text row becomes a token row: soft prompt slots, markers and segments, cut to the budget by whole segments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from m6rec_core.errors import DataError
+from m6rec_core.tokens.markers import Marker
+from m6rec_core.tokens.tokenizer import TextTokenizer
+from m6rec_core.types import Readout, Region, Segment, TextRow
+
+_SEGMENT_BITS = 12
+MAX_SEGMENTS = 1 << _SEGMENT_BITS
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """One row of T tokens.
+
+    `ids` [T]: text in [0, V), markers from V on, soft prompt slot p as -1 - p. `segments` [T]: ordinal of each token's
+    segment; the soft prompts are segment 0 (paper Fig. 4), markers that open or part the regions are their own.
+    `source`: number of leading tokens in the bidirectional region, prompts included. `readout`: index of the token a head
+    reads. `scored`: indices of answer tokens. `dropped`: number of segments left out for length.
+    """
+
+    ids: tuple[int, ...]
+    segments: tuple[int, ...]
+    source: int
+    readout: int
+    scored: tuple[int, ...]
+    dropped: int
+
+    @property
+    def keys(self) -> tuple[int, ...]:
+        """One integer per token; rows share computation as far as these agree."""
+        return tuple((i << _SEGMENT_BITS) | s for i, s in zip(self.ids, self.segments, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class RowEncoder:
+    """Encodes the rows of one task: P soft prompts first, then the text, at most `max_tokens` tokens in all."""
+
+    tokenizer: TextTokenizer
+    prompts: int
+    max_tokens: int
+
+    def __call__(self, row: TextRow, name: str = "row") -> TokenRow:
+        """Encode a row. Drops `droppable` segments in order (oldest history first) until the row fits.
+
+        Raises DataError when the rest is still too long, holds no token, or has a source segment after the target.
+        """
+        pieces = [self.tokenizer.encode(s.text) for s in row.segments]
+        fixed = self.prompts + (4 if row.markers else 0)
+        excess = fixed + sum(map(len, pieces)) - self.max_tokens
+        kept: list[tuple[Segment, tuple[int, ...]]] = []
+        dropped = 0
+        for segment, ids in zip(row.segments, pieces, strict=True):
+            if excess > 0 and segment.droppable:
+                excess -= len(ids)
+                dropped += 1
+            else:
+                kept.append((segment, ids))
+        if excess > 0:
+            raise DataError(
+                f"{name}: {self.max_tokens + excess} tokens remain after dropping all history, the limit is "
+                f"{self.max_tokens}; shorten the text fields or raise settings.max_tokens"
+            )
+        if len(kept) >= MAX_SEGMENTS - 4:
+            raise DataError(f"{name}: {len(kept)} segments, at most {MAX_SEGMENTS - 5} are allowed; shorten the history")
+        return _assemble(self, row, kept, dropped, name)
+
+
+def _assemble(
+    encoder: RowEncoder, row: TextRow, kept: list[tuple[Segment, tuple[int, ...]]], dropped: int, name: str
+) -> TokenRow:
+    ids: list[int] = []
+    segments: list[int] = []
+    scored: list[int] = []
+    ordinal = 0
+
+    def add(tokens: tuple[int, ...], same: bool = False, answer: bool = False) -> None:
+        nonlocal ordinal
+        ordinal += 0 if same else 1
+        if answer:
+            scored.extend(range(len(ids), len(ids) + len(tokens)))
+        ids.extend(tokens)
+        segments.extend([ordinal] * len(tokens))
+
+    marker: Callable[[Marker], int] = encoder.tokenizer.marker
+    add(tuple(-1 - p for p in range(encoder.prompts)), same=True)
+    source = [k for k in kept if k[0].region is Region.BIDIRECTIONAL]
+    target = [k for k in kept if k[0].region is Region.AUTOREGRESSIVE]
+    if [*source, *target] != kept:
+        raise DataError(f"{name}: a bidirectional segment follows an autoregressive one; order the source text first")
+    if row.markers:
+        add((marker(Marker.SOURCE_START),))
+    for segment, tokens in source:
+        add(tokens, answer=segment.scored)
+    source_readout = len(ids) - 1
+    if row.markers:
+        add((marker(Marker.SOURCE_END),))
+        source_readout = len(ids) - 1
+    source_length = len(ids)
+    if row.markers:
+        add((marker(Marker.TARGET_START),))
+    for segment, tokens in target:
+        add(tokens, answer=segment.scored)
+    if row.markers:
+        add((marker(Marker.TARGET_END),), same=bool(target))
+    if len(ids) == encoder.prompts:
+        raise DataError(f"{name}: the text has no token; give the sample some text")
+    readout = source_readout if row.readout is Readout.SOURCE else len(ids) - 1
+    return TokenRow(tuple(ids), tuple(segments), source_length, readout, tuple(scored), dropped)

@@ -1,0 +1,54 @@
+"""Text to token ids, one segment at a time, with no way for text to become a special token or marker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from m6rec_core.tokens.markers import Marker
+
+
+class TextTokenizer:
+    """A fast tokenizer of transformers, restricted to plain text; each distinct segment is tokenised once.
+
+    `vocabulary` is V, the size of the backbone's embedding table (it may exceed the tokenizer's own vocabulary).
+    """
+
+    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
+        self._tokenizer = tokenizer
+        self.vocabulary = vocabulary
+        self._seen: dict[str, tuple[int, ...]] = {}
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of a segment, each in [0, V). Special tokens written in the text are split into plain ones."""
+        ids = self._seen.get(text)
+        if ids is None:
+            encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            ids = tuple(int(i) for i in encoded)
+            self._seen[text] = ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids; markers print as the paper writes them."""
+        parts: list[str] = []
+        run: list[int] = []
+        for token in (*ids, None):
+            if token is not None and token < self.vocabulary:
+                run.append(token)
+                continue
+            if run:
+                parts.append(str(self._tokenizer.decode(run)))
+                run = []
+            if token is not None:
+                parts.append(Marker(token - self.vocabulary).label)
+        return "".join(parts)
+
+    def piece(self, token: int) -> str:
+        """The printable form of one token, marker or (negative) soft prompt slot."""
+        if token < 0:
+            return f"<prompt {-1 - token}>"
+        return self.decode([token])
+
+    def marker(self, marker: Marker) -> int:
+        """Token id of a marker: V + offset."""
+        return self.vocabulary + int(marker)

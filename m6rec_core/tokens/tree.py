@@ -1,0 +1,84 @@
+"""Rows that begin alike are merged into a prefix forest, so that what they share is computed once.
+
+In a causal backbone the hidden state of a token depends on the tokens before it only, so two rows with the same first
+k tokens have the same first k hidden states: merging them is exact. With a bidirectional source region the unit of sharing
+is the whole source, since each of its tokens sees all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from m6rec_core.tokens.encode import TokenRow
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """M merged tokens in pre-order, and where each row's tokens went.
+
+    `ids`, `end`, `block`, `segment`, `position`, `offset` [M]: see `Layout` and `TokenRow`. `places`: per row (in the
+    order given) the forest index of each of its tokens.
+    """
+
+    ids: tuple[int, ...]
+    end: tuple[int, ...]
+    block: tuple[int, ...]
+    segment: tuple[int, ...]
+    position: tuple[int, ...]
+    offset: tuple[int, ...]
+    places: tuple[tuple[int, ...], ...]
+
+
+def shared_prefix(left: TokenRow, right: TokenRow, causal: bool) -> int:
+    """Number of leading tokens that two rows may share exactly."""
+    length = 0
+    limit = min(len(left.ids), len(right.ids))
+    a, b, sa, sb = left.ids, right.ids, left.segments, right.segments
+    while length < limit and a[length] == b[length] and sa[length] == sb[length]:
+        length += 1
+    if not causal and (left.source != right.source or length < left.source):
+        return 0
+    return length
+
+
+def grow(rows: Sequence[TokenRow], causal: bool) -> Forest:
+    """Merge rows into a forest. Sharing is complete when rows with equal beginnings are neighbours after sorting."""
+    order = sorted(range(len(rows)), key=lambda i: rows[i].keys)
+    ids: list[int] = []
+    end: list[int] = []
+    block: list[int] = []
+    segment: list[int] = []
+    position: list[int] = []
+    offset: list[int] = []
+    places: list[tuple[int, ...]] = [()] * len(rows)
+    path: list[int] = []
+    previous: TokenRow | None = None
+    segments = blocks = 0
+
+    def close(keep: int) -> None:
+        while len(path) > keep:
+            end[path.pop()] = len(ids)
+
+    for i in order:
+        row = rows[i]
+        keep = 0 if previous is None else shared_prefix(previous, row, causal)
+        close(keep)
+        if not causal and keep == 0:
+            blocks += 1
+        for t in range(keep, len(row.ids)):
+            starts = t == 0 or row.segments[t] != row.segments[t - 1]
+            segments += int(starts)
+            ids.append(row.ids[t])
+            end.append(0)
+            block.append(blocks - 1 if not causal and t < row.source else -1)
+            segment.append(segments - 1 if starts else segment[path[-1]])
+            position.append(t)
+            offset.append(0 if starts else offset[path[-1]] + 1)
+            path.append(len(ids) - 1)
+        places[i] = tuple(path)
+        previous = row
+    close(0)
+    return Forest(
+        tuple(ids), tuple(end), tuple(block), tuple(segment), tuple(position), tuple(offset), tuple(places)
+    )
