@@ -10,15 +10,14 @@ from m6rec_core.errors import ConfigError
 from m6rec_core.tuning.adapters import adapter_parameters
 from m6rec_core.tuning.modes import MODES, ModeSpec
 from m6rec_core.tuning.soft import MARKER_COUNT
-from m6rec_core.types import BackboneSpec
+from m6rec_core.types import BackboneSpec, FrozenModel
 
 SPARE_PROMPTS = 8
 """When the budget chooses the adapters, it leaves room for this many soft prompts beside the options."""
 
 
-@dataclass(frozen=True, slots=True)
-class TuningPlan:
-    """The sizes of one task's tuned parts.
+class TuningPlan(FrozenModel):
+    """The sizes of one task's tuned parts; stored in the task pack.
 
     `prompts` is P, of which the last `options` are soft options. Layers [first_adapter_layer, L) have an adapter of
     `rank`. `parameters` counts everything that trains (head included); `share` is that over the backbone's size.
@@ -56,15 +55,11 @@ def plan(config: TuningConfig, spec: BackboneSpec, heads: int, options: int, hea
     Raises ConfigError when explicit settings, or the least a mode needs, do not fit.
     """
     mode = MODES[config.mode]
-    soft_options = options if mode.options else 0
     rank = (config.adapter_rank or max(1, spec.hidden // heads)) if mode.adapters else 0
-    markers = MARKER_COUNT * spec.hidden if config.train_markers else 0
-    if mode.backbone:
-        parameters = spec.parameters + markers + head_parameters
-        return TuningPlan(0, 0, 0, spec.layers, parameters, parameters / spec.parameters)
+    soft_options = options if mode.options else 0
     costs = _Costs(
         limit=math.floor(config.budget * spec.parameters + 1e-6),
-        fixed=markers + head_parameters,
+        fixed=head_parameters + (MARKER_COUNT * spec.hidden if config.train_markers else 0),
         prompt=spec.hidden,
         adapter=adapter_parameters(spec.hidden, rank),
         rank=rank,
@@ -73,9 +68,18 @@ def plan(config: TuningConfig, spec: BackboneSpec, heads: int, options: int, hea
     adapters = _adapter_count(config, spec, mode, costs, least) if mode.adapters else 0
     prompts = _prompt_count(config, costs, adapters, least) if mode.prompts else 0
     parameters = costs.total(prompts, adapters)
-    if parameters > costs.limit:
+    if mode.backbone:
+        parameters += spec.parameters
+    elif parameters > costs.limit:
         raise ConfigError(_over_budget(config, spec, costs, prompts, adapters))
-    return TuningPlan(prompts, soft_options, rank, spec.layers - adapters, parameters, parameters / spec.parameters)
+    return TuningPlan(
+        prompts=prompts,
+        options=soft_options,
+        rank=rank,
+        first_adapter_layer=spec.layers - adapters,
+        parameters=parameters,
+        share=parameters / spec.parameters,
+    )
 
 
 def _least_prompts(config: TuningConfig, mode: ModeSpec, options: int) -> int:
