@@ -58,7 +58,7 @@ def test_imports_are_declared_and_declarations_are_used(folder):
 def test_ranges_have_a_floor_and_hold_the_pins(folder):
     for name, requirement in declared(folder).items():
         assert any(s.operator in {">=", "~="} for s in requirement.specifier), f"{requirement} has no lower bound"
-        assert not any(s.operator == "==" for s in requirement.specifier), f"{requirement}: pins belong in constraints.txt"
+        assert not any(s.operator == "==" for s in requirement.specifier), f"{requirement}: pin it in constraints.txt"
         if name != "m6rec-core":
             assert requirement.specifier.contains(pins()[name]), f"{requirement} excludes the pin {pins()[name]}"
 
