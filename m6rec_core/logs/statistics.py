@@ -1,7 +1,8 @@
 """The five numbers known before each row, counted strictly before its time.
 
-Rates are smoothed with three pseudo-ratings at the running global rate, so they lie in (0, 1) and a new item or user has
-the global rate. Rows at the same time never see each other. Nothing after a row can change its numbers (property-tested).
+Rates are smoothed with three pseudo-ratings at the running global rate, so they lie in (0, 1) and a new item or user
+has the global rate. Rows at the same time never see each other. Nothing after a row can change its numbers
+(property-tested).
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ def count_before(
 ) -> FloatArray:
     """Count the statistics of every row from rows strictly earlier than it.
 
-    `user`, `item`, `time`, `liked` have n entries in any order; equal times keep their order for "the last ten". `liked` is
-    1, 0 or NaN; rows with NaN get statistics but do not count. `known` is when a row's outcome became known (default: its
-    own time); a row counts only for rows later than that. With p = (g + 1.5) / (n + 3) the smoothed global rate, a rate
-    of c positives among m rows is (c + 3 p) / (m + 3). Returns float64 [n, 5] in the order of `STATISTICS`.
-    Raises ValueError when a time is not finite.
+    `user`, `item`, `time`, `liked` have n entries in any order; equal times keep their order for "the last ten".
+    `liked` is 1, 0 or NaN; rows with NaN get statistics but do not count. `known` is when a row's outcome became
+    known (default: its own time); a row counts only for rows later than that. With p = (g + 1.5) / (n + 3) the
+    smoothed global rate, a rate of c positives among m rows is (c + 3 p) / (m + 3). Returns float64 [n, 5] in the
+    order of `STATISTICS`. Raises ValueError when a time is not finite.
     """
     times = np.asarray(time, dtype=np.float64)
     outcome = np.asarray(liked, dtype=np.float64)

@@ -14,7 +14,8 @@ from m6rec_core.text.template import field_names, render
 from m6rec_core.types import Event, Item
 
 RATE_EDGES = (0.25, 0.38, 0.48, 0.58, 0.68, 0.80)
-"""Borders between the seven steps of a rate. A frozen language model reads words of this kind; percentages it hardly does."""
+"""Borders between the seven steps of a rate. A frozen language model reads words of this kind; percentages it hardly
+does."""
 
 RATE_WORDS = (
     "hated by most {people}",
@@ -45,7 +46,8 @@ _UNITS = (("year", 31_557_600), ("month", 2_629_800), ("day", 86_400), ("hour", 
 
 
 def item_phrase(domain: Domain, item: Item) -> str:
-    """Return the item inside a sentence: 'a movie named "Heat" (1995) of genre Action'. "a movie" when nothing is known."""
+    """Return the item inside a sentence: 'a movie named "Heat" (1995) of genre Action'. "a movie" when nothing is
+    known."""
     return render(domain.item, item.fields) or _nameless(domain)
 
 
@@ -55,7 +57,8 @@ def short_item(domain: Domain, item: Item) -> str:
 
 
 def user_phrase(domain: Domain, fields: Mapping[str, str]) -> str:
-    """Return "A 24 year old male technician", or "" when the domain has no user phrase or nothing is known of the user."""
+    """Return "A 24 year old male technician", or "" when the domain has no user phrase or nothing is known of the
+    user."""
     text = render(domain.user, fields)
     if not text or not any(fields.get(name, "").strip() for name in field_names(domain.user)):
         return ""
