@@ -1,0 +1,145 @@
+"""One optimiser step: the forwards of this rank, gradients summed over ranks, clipping, the update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import torch
+
+from m6rec_core.errors import RunError
+from m6rec_core.training.objective import check_counts, scale_to_step, weighted_sum
+from m6rec_core.training.optimizer import set_rate
+from m6rec_core.training.plan import PackLike, Plan, Step, deal, step_seed
+from m6rec_core.training.schedule import lr_factor
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor, nn
+
+    from m6rec_core.config import TrainingConfig
+
+
+class BatchLike(Protocol):
+    """What the loop must know of a batch: its number of samples, and how to move it."""
+
+    @property
+    def samples(self) -> int:
+        """Number of samples over all tasks: the model returns as many losses."""
+
+    def to(self, device: torch.device, /) -> Self:
+        """Return the batch on a device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The fixed parts of a run.
+
+    `wrapped` is `model` as the accelerator prepared it; `parameters` are those that train, by name; `tasks` are the
+    weights in the objective, or None.
+    """
+
+    model: nn.Module
+    wrapped: nn.Module
+    parameters: Mapping[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    packs: Sequence[PackLike]
+    collate: Callable[[Sequence[Any]], BatchLike]
+    tasks: Mapping[str, float] | None
+    config: TrainingConfig
+    plan: Plan
+    accelerator: Accelerator
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What one step did, over all ranks.
+
+    `loss`: the objective before the update. `losses`: mean per named task. `grad_norm`: before clipping. `lr`: of the main
+    group. `samples` and `tokens` seen.
+    """
+
+    loss: float
+    losses: Mapping[str, float]
+    grad_norm: float
+    lr: float
+    samples: int
+    tokens: int
+
+
+def run_step(machine: Machine, step: Step) -> StepOutcome:
+    """Do one step on this rank, together with all others.
+
+    Raises:
+        RunError: when the loss or the gradient is not finite (before the parameters change), or memory runs out.
+    """
+    config, ranks = machine.config, machine.accelerator.num_processes
+    members = [machine.packs[index] for index in step.packs]
+    samples = sum(pack.samples for pack in members)
+    torch.manual_seed(step_seed(config.seed, step.number, machine.accelerator.process_index))
+    factor = lr_factor(step.number, machine.plan.steps, config.warmup, config.schedule)
+    set_rate(machine.optimizer, factor)
+    machine.model.train()
+    machine.optimizer.zero_grad(set_to_none=True)
+    try:
+        sums = _gradients(machine, step, samples, ranks)
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"out of device memory in step {step.number + 1} with {config.packs_per_forward} packs of about "
+            f"{config.pack_tokens} tokens per forward: lower --set training.packs_per_forward; the result stays the same"
+        ) from error
+    sums = machine.accelerator.reduce(sums, "sum").tolist()
+    norm = float(machine.accelerator.clip_grad_norm_(machine.parameters.values(), config.clip_norm))
+    names = sorted(machine.tasks or {})
+    losses = {name: sums[1 + 2 * k] / sums[2 + 2 * k] for k, name in enumerate(names) if sums[2 + 2 * k]}
+    outcome = StepOutcome(sums[0] / samples, losses, norm, config.lr * factor, samples, sum(p.tokens for p in members))
+    _check_finite(outcome, step, machine.plan.steps)
+    machine.optimizer.step()
+    return outcome
+
+
+def _gradients(machine: Machine, step: Step, samples: int, ranks: int) -> Tensor:
+    """Run this rank's forwards and backwards; gradients are averaged over ranks in the last of them.
+
+    Returns float64 [1 + 2 tasks] of this rank: the weighted sum of losses, then each task's sum and count.
+    """
+    accelerator = machine.accelerator
+    names = sorted(machine.tasks or {})
+    sums = torch.zeros(1 + 2 * len(names), dtype=torch.float64, device=accelerator.device)
+    forwards = deal(step, machine.packs, machine.config.packs_per_forward, ranks)[accelerator.process_index]
+    for number, forward in enumerate(forwards, start=1):
+        with nullcontext() if number == len(forwards) else accelerator.no_sync(machine.wrapped):
+            batch = machine.collate([machine.packs[index] for index in forward.packs]).to(accelerator.device)
+            losses: Mapping[str, Tensor] = machine.wrapped(batch)
+            check_counts(losses, batch.samples)
+            total = weighted_sum(losses, machine.tasks)
+            accelerator.backward(scale_to_step(total, samples, ranks, forward.counted))
+        if forward.counted:
+            sums += _sums(total, losses, names).to(sums.device)
+    return sums
+
+
+def _sums(total: Tensor, losses: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+    """Return float64 [1 + 2 tasks]: `total`, then for each task the sum and number of its losses."""
+    parts = [total.detach().double()]
+    for name in names:
+        rows = losses[name].detach().double() if name in losses else total.new_zeros(0, dtype=torch.float64)
+        parts += [rows.sum(), rows.new_tensor(float(rows.numel()))]
+    return torch.stack(parts)
+
+
+def _check_finite(outcome: StepOutcome, step: Step, steps: int) -> None:
+    """Stop before parameters are spoilt; every rank sees the same numbers, so all stop together."""
+    if math.isfinite(outcome.loss) and math.isfinite(outcome.grad_norm):
+        return
+    bad = [name for name, loss in outcome.losses.items() if not math.isfinite(loss)]
+    where = f" of task {', '.join(bad)}" if bad else ""
+    finite = math.isfinite(outcome.loss)
+    what = f"gradient norm is {outcome.grad_norm}" if finite else f"loss{where} is {outcome.loss}"
+    raise RunError(
+        f"step {step.number + 1} of {steps} (epoch {step.epoch + 1}, learning rate {outcome.lr:.1e}): the {what}; "
+        "lower --set training.lr, raise training.warmup, or set training.precision=fp32"
+    )
