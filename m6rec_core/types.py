@@ -7,7 +7,7 @@ width, H heads, L layers, V vocabulary, K top-k, P soft prompts, C options.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -187,7 +187,10 @@ class TaskManifest:
     `hook_api`: the (lowest, highest) hook API version the plugin works with. `label_field`: the field of `sample` that
     holds the answer; the core hides it to check that it never reaches the text. `score_field`: the field of `prediction`
     that ranks. `metrics`: names from `m6rec_core.metrics.METRICS`. `baselines`: names from
-    `m6rec_core.baselines.TRIVIAL`; those of installed `m6rec.baselines` entry points are added by the run.
+    `m6rec_core.baselines.TRIVIAL`; those of installed `m6rec.baselines` entry points are added by the run. `variants`:
+    name -> another field of `prediction` that is reported beside `score_field` (a model without its calibration, say);
+    scores and variants are probabilities. `quick`: run settings of a first run without further options, by dotted name;
+    they keep it within minutes, are printed, and any of them can be set otherwise.
     """
 
     task: str
@@ -201,4 +204,6 @@ class TaskManifest:
     score_field: str = "score"
     metrics: tuple[str, ...] = ()
     baselines: tuple[str, ...] = ()
+    variants: Mapping[str, str] = field(default_factory=dict)
     default_data: str = "ml-100k"
+    quick: Mapping[str, object] = field(default_factory=dict)

@@ -1,0 +1,107 @@
+"""Put a task together with its tuned parts, and its samples into token rows: what tuning, serving and tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from m6rec_core.config import TaskConfig, TuningConfig
+from m6rec_core.errors import PackError
+from m6rec_core.hookspecs import HOOK_API
+from m6rec_core.model import TunedTask
+from m6rec_core.tokens.batching import Encoded
+from m6rec_core.tokens.encode import RowEncoder
+from m6rec_core.tuning.budget import TuningPlan, plan
+from m6rec_core.tuning.modes import MODES
+from m6rec_core.tuning.pack import PackManifest, check_pack, load_state, read_manifest
+from m6rec_core.tuning.task import build_tuning
+from m6rec_core.types import Sample
+
+if TYPE_CHECKING:
+    from m6rec_core.backbone.hf import Backbone
+    from m6rec_core.registry import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A task ready to tune or to use, and the sizes it was built with."""
+
+    tuned: TunedTask
+    plan: TuningPlan
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSamples:
+    """Samples as token rows, and how often the length budget cut one."""
+
+    samples: tuple[Encoded, ...]
+    truncated_rows: int
+    dropped_segments: int
+
+
+def assemble(
+    task: Task, settings: TaskConfig, tuning: TuningConfig, backbone: Backbone, seed: int, sizes: TuningPlan | None = None
+) -> Assembled:
+    """Build head and tuned parts of a task on a backbone. Raises ConfigError when the budget does not allow the settings.
+
+    `sizes`: the plan of an existing pack; None plans anew. In the mode fine-tuning the backbone is unfrozen.
+    """
+    import torch
+
+    mode = MODES[tuning.mode]
+    settings = settings.model_copy(update={"soft_options": mode.options})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # a plugin's own layers start from the global generator
+        head = task.build_head(settings, backbone.spec)
+    parameters = sum(p.numel() for p in head.parameters() if p.requires_grad)
+    sizes = sizes or plan(tuning, backbone.spec, backbone.heads, len(settings.options), parameters)
+    encode_text = backbone.tokenizer.encode
+    tuned = build_tuning(
+        tuning, sizes, backbone.spec, backbone.embedding, encode_text(settings.instruction),
+        [encode_text(option) for option in settings.options], seed,
+    )  # fmt: skip
+    if mode.backbone:
+        backbone.unfreeze()
+    return Assembled(TunedTask(task, settings, tuned, head.to(backbone.embedding.device)), sizes)
+
+
+def load_pack(path: Path, backbone: Backbone, load_task: Callable[[str], Task]) -> tuple[Assembled, PackManifest]:
+    """Load a task pack onto the backbone it was tuned on. Raises PackError when it belongs to another one."""
+    manifest = read_manifest(path)
+    check_pack(path, manifest, backbone.spec, HOOK_API)
+    task = load_task(manifest.task)
+    try:
+        settings = task.manifest.config.model_validate(manifest.settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise PackError(
+            f"{path}: setting {field}: {first['msg']}: the pack was made with {manifest.plugin.distribution} "
+            f"{manifest.plugin.version}, the installed one is {task.version}"
+        ) from error
+    assembled = assemble(task, settings, manifest.tuning, backbone, 0, manifest.plan)
+    state = load_state(path, assembled.tuned.tuning, assembled.tuned.head)
+    if state:
+        backbone.load_state_dict(state)
+    return assembled, manifest
+
+
+def encode(name: str, tuned: TunedTask, samples: Sequence[Sample], backbone: Backbone) -> EncodedSamples:
+    """Serialise samples of the task instance `name` and encode them; `index` is the place in `samples`.
+
+    Raises DataError for a sample whose text cannot be brought within the length budget.
+    """
+    encoder = RowEncoder(backbone.tokenizer, tuned.tuning.prompt_count, tuned.config.max_tokens)
+    encoded: list[Encoded] = []
+    truncated = dropped = 0
+    for index, sample in enumerate(samples):
+        serialized = tuned.task.serialize_sample(sample, tuned.config)
+        rows = tuple(encoder(row, f"sample {sample.id}") for row in serialized.rows)
+        truncated += sum(row.dropped > 0 for row in rows)
+        dropped += sum(row.dropped for row in rows)
+        encoded.append(Encoded(name, index, sample, rows))
+    return EncodedSamples(tuple(encoded), truncated, dropped)
