@@ -37,7 +37,7 @@ def parse(line: str) -> dict[str, object]:
     context = click.Context(command, info_name="m6rec")
     arguments = shlex.split(line, comments=True)[1:]
     while isinstance(command, click.Group):
-        _, _, arguments = command.make_parser(context).parse_args(arguments)
+        _, arguments, _ = command.make_parser(context).parse_args(arguments)
         name, found, arguments = command.resolve_command(context, arguments)
         assert found is not None, f"no command {name}"
         command = found
