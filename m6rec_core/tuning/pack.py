@@ -170,7 +170,7 @@ def check_pack(path: Path, manifest: PackManifest, spec: BackboneSpec, hook_api:
 
 
 def load_state(path: Path, tuning: TaskTuning, head: nn.Module) -> dict[str, Tensor]:
-    """Load the tensors of the pack at `path` into `tuning` and `head`; return the backbone's own, {} except in fine-tuning.
+    """Load the tensors of the pack at `path` into `tuning` and `head`; return the backbone's (fine-tuning) or {}.
 
     `tuning` and `head` were built from the pack's own plan and settings. Raises PackError when the file is missing,
     differs from what was written, or does not fit them; then nothing was changed.
