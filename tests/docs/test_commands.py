@@ -79,7 +79,9 @@ def test_command_parses(line):
     given = values.get("settings") or values.get("set") or values.get("assignments") or ()
     task = values.get("task")
     try:
-        unknown = [s for s in given if not setting_exists(str(s).split("=", 1)[0], task if isinstance(task, str) else None)]
+        unknown = [
+            s for s in given if not setting_exists(str(s).split("=", 1)[0], task if isinstance(task, str) else None)
+        ]
     except RegistryError as error:
         pytest.skip(f"settings not checked: {error}")
     assert not unknown, f"{line}: no such settings {unknown}"
@@ -98,7 +100,9 @@ def test_a_wrong_setting_is_noticed(key):
 
 
 def test_the_readme_has_the_two_lines_that_ci_runs():
-    lines = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("python -m venv .venv && ")]
+    lines = [
+        line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("python -m venv .venv && ")
+    ]
     assert [re.findall(r"\.venv/bin/(\w+)", line)[-1] for line in lines] == ["m6rec", "tox"]
     assert all("-c constraints.txt" in line for line in lines)
     assert lines[0].endswith(".venv/bin/m6rec run --task ctr"), "the main job takes no other argument"

@@ -38,5 +38,13 @@ def test_command_exists(command):
 
 def test_the_whole_paper_is_mapped():
     places = " ".join(row.split(" | ")[0] for row in ROWS)
-    for expected in ["3.1", "3.2", "3.3", "3.4", "3.5", *(f"Fig. {n}" for n in range(1, 9)), *(f"Table {n}" for n in range(1, 9))]:
+    for expected in [
+        "3.1",
+        "3.2",
+        "3.3",
+        "3.4",
+        "3.5",
+        *(f"Fig. {n}" for n in range(1, 9)),
+        *(f"Table {n}" for n in range(1, 9)),
+    ]:
         assert expected in places, f"{expected} is not in the paper map"

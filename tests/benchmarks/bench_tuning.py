@@ -1,0 +1,289 @@
+"""Samples per second of tuning: m6rec against transformers' Trainer with peft prompt tuning, as a ratio in one run.
+
+    python tests/benchmarks/bench_tuning.py                  # the real backbone and ml-100k, minutes
+    python tests/benchmarks/bench_tuning.py --tiny           # a random backbone and made-up rows, seconds
+    pytest -m benchmark -s tests/benchmarks                  # the first, through pytest
+
+See the README beside this file for what is equal on both sides and what is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from m6rec_core.backbone.hf import Backbone
+from m6rec_core.config import SamplingConfig, TrainingConfig, TuningConfig
+from m6rec_core.model import M6Rec, TunedTask
+from m6rec_core.registry import load_task
+from m6rec_core.text.domains import load_domain
+from m6rec_core.tokens.batching import Encoded, Pack, collate, plan_packs
+from m6rec_core.tokens.encode import RowEncoder
+from m6rec_core.training.accelerator import make_accelerator
+from m6rec_core.training.loop import train
+from m6rec_core.training.plan import make_plan
+from m6rec_core.tuning.budget import plan
+from m6rec_core.tuning.task import build_tuning
+from m6rec_core.types import Event, Item
+
+PROMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What both sides do: the rows of each optimiser step, as token ids without prompts, and their labels."""
+
+    backbone: Backbone
+    folder: str
+    model: M6Rec
+    packs: list[Pack]
+    steps: list[list[Encoded]]
+    training: TrainingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One side's result. `trained` counts parameters; `tokens` are those that went through the backbone."""
+
+    name: str
+    samples: int
+    steps: int
+    tokens: int
+    trained: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Samples per second."""
+        return self.samples / self.seconds
+
+
+def made_up_samples(sample_type: type[Any], users: int, events: int) -> list[Any]:
+    """Rows with growing histories, as those of a user's stream, for the tiny mode."""
+    samples = []
+    for user in range(users):
+        past = [
+            Event(
+                item=Item(item_id=str(n), fields={"title": f"Film {n}"}), kind="rating", timestamp=n, liked=n % 2 == 0
+            )
+            for n in range(events + 1)
+        ]
+        for n in range(1, events + 1):
+            fields = {"user_id": str(user), "user": {"age": str(20 + user)}, "timestamp": float(n), "label": n % 2 == 0}
+            samples.append(sample_type(id=f"{user}:{n}", history=tuple(past[:n]), candidate=past[n].item, **fields))
+    return samples
+
+
+def real_samples(sample_type: type[Any], sampling: SamplingConfig, rows: int) -> list[Any]:
+    """Rows of ml-100k's training part: whole groups of users' streams, as a run takes them."""
+    from m6rec_core.logs import locate, read_logs
+    from m6rec_core.logs.samples import build_samples
+
+    table = build_samples(read_logs(locate("ml-100k")), sampling, sample_type)
+    return [table.sample(int(index)) for index in table.choose("train", rows, seed=0)]
+
+
+def prepare(backbone: Backbone, folder: str, tiny: bool, rows: int, mode: str) -> Work:
+    """Encode the rows once, tune-ready model included; none of this is timed on either side."""
+    task = load_task("ctr")
+    tuning_config = TuningConfig(mode=mode, prompts=PROMPTS, budget=0.5 if tiny else 0.01, train_markers=False)
+    options = "option" in mode
+    settings = {"domain": load_domain("movies"), "calibration": False, "soft_options": options, "max_tokens": 1024}
+    config = task.manifest.config(**settings)
+    samples = (
+        made_up_samples(task.manifest.sample, 3, 6)
+        if tiny
+        else real_samples(task.manifest.sample, config.sampling, rows)
+    )
+    head = task.build_head(config, backbone.spec)
+    head_parameters = sum(p.numel() for p in head.parameters())
+    sizes = plan(tuning_config, backbone.spec, backbone.heads, 2, head_parameters)
+    encode = backbone.tokenizer.encode
+    tuning = build_tuning(
+        tuning_config, sizes, backbone.spec, backbone.embedding, encode(config.instruction),
+        [encode(word) for word in config.options], seed=0,
+    )  # fmt: skip
+    encoder = RowEncoder(backbone.tokenizer, tuning.prompt_count, config.max_tokens)
+    encoded = [
+        Encoded("ctr", n, s, tuple(encoder(row) for row in task.serialize_sample(s, config).rows))
+        for n, s in enumerate(samples)
+    ]
+    training = TrainingConfig(evaluations=1, checkpoints=0, packs_per_step=2 if tiny else 8)
+    packs = plan_packs(encoded, training.pack_tokens, backbone.causal)
+    order = make_plan(len(packs), training.packs_per_step, 1, None, training.seed).epoch(0)
+    steps = [[s for p in step.packs for tree in packs[p].trees for s in tree.samples] for step in order]
+    model = M6Rec(backbone, {"ctr": TunedTask(task, config, tuning, head)})
+    return Work(backbone, folder, model, packs, steps, training)
+
+
+def time_m6rec(work: Work, name: str) -> Timing:
+    """Run m6rec's own training loop over the packs, from packs to the last step."""
+    with tempfile.TemporaryDirectory() as output:
+        accelerator = make_accelerator(work.training, Path(output), cpu=True)
+        began = time.perf_counter()
+        result = train(
+            work.model, work.packs, lambda: {"objective": 0.0}, work.training,
+            collate=partial(collate, vocabulary=work.backbone.spec.vocabulary), accelerator=accelerator,
+            output=Path(output),
+        )  # fmt: skip
+        seconds = time.perf_counter() - began
+    trained = sum(p.numel() for p in work.model.parameters() if p.requires_grad)
+    return Timing(name, result.samples, result.steps, sum(p.tokens for p in work.packs), trained, seconds)
+
+
+def micro_batches(step: Sequence[Encoded], count: int) -> list[list[Encoded]]:
+    """Cut a step into `count` batches of rows of similar length: as little padding as a length-grouping sampler gives."""
+    ordered = sorted(step, key=lambda s: len(s.rows[0].ids))
+    bounds = [n * len(ordered) // count for n in range(count + 1)]
+    return [ordered[a:b] for a, b in zip(bounds, bounds[1:], strict=False) if b > a]
+
+
+def padded(batch: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+    """Left-padded ids, mask and labels: with embeddings as input the classifier of transformers reads the last place."""
+    texts = [[i for i in sample.rows[0].ids if i >= 0] for sample in batch]
+    length = max(map(len, texts))
+    return {
+        "input_ids": torch.tensor([[0] * (length - len(t)) + t for t in texts]),
+        "attention_mask": torch.tensor([[0] * (length - len(t)) + [1] * len(t) for t in texts]),
+        "labels": torch.tensor([int(getattr(sample.sample, "label")) for sample in batch]),  # noqa: B009
+    }
+
+
+def peft_model(work: Work, attention: str) -> Any:
+    """The same backbone as a sequence classifier with P virtual tokens: no logits over the vocabulary are computed."""
+    from peft import PromptTuningConfig, TaskType, get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(
+        work.folder, num_labels=2, dtype=work.backbone.dtype, attn_implementation=attention
+    )
+    model.config.pad_token_id = 0
+    return get_peft_model(model, PromptTuningConfig(task_type=TaskType.SEQ_CLS, num_virtual_tokens=PROMPTS))
+
+
+def time_trainer(work: Work, attention: str, rows_per_forward: int, limit: int | None) -> Timing:
+    """Run transformers' Trainer over the same rows, grouped into the same optimiser steps (the first `limit` steps)."""
+    from torch.utils.data import DataLoader
+    from transformers import Trainer, TrainingArguments
+
+    steps = work.steps[:limit]
+    count = max(1, round(sum(map(len, steps)) / len(steps) / rows_per_forward))
+    batches = [padded(batch) for step in steps for batch in micro_batches(step, count)]
+    model = peft_model(work, attention)
+
+    class InGivenOrder(Trainer):
+        """The Trainer with the batches of the other side in the same order."""
+
+        def get_train_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+
+    with tempfile.TemporaryDirectory() as output:
+        arguments = TrainingArguments(
+            output_dir=output, num_train_epochs=1, gradient_accumulation_steps=count, learning_rate=work.training.lr,
+            lr_scheduler_type="cosine", report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
+            use_cpu=True, dataloader_pin_memory=False, max_grad_norm=work.training.clip_norm,
+        )  # fmt: skip
+        trainer = InGivenOrder(model=model, args=arguments, train_dataset=batches)
+        began = time.perf_counter()
+        state = trainer.train()
+        seconds = time.perf_counter() - began
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    tokens = sum(b["input_ids"].numel() + len(b["labels"]) * PROMPTS for b in batches)
+    name = f"Trainer + peft ({attention})"
+    return Timing(name, sum(map(len, steps)), int(state.global_step), tokens, trained, seconds)
+
+
+def load(tiny: bool, scratch: str) -> tuple[Backbone, str]:
+    """The backbone, and a folder from which transformers loads the same weights."""
+    if tiny:
+        from m6rec_core.testing.tiny import tiny_backbone
+
+        backbone = tiny_backbone(dtype=torch.float32)
+        backbone.decoder.save_pretrained(scratch)
+        return backbone, scratch
+    from m6rec_core.backbone.load import load_backbone, locate
+
+    return load_backbone("smollm2-135m", torch.bfloat16), str(locate("smollm2-135m"))
+
+
+def compare(tiny: bool, rows: int, rows_per_forward: int, limit: int | None) -> list[Timing]:
+    """Time m6rec with prompt tuning (the same parameters) and with its default mode, and the Trainer twice."""
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as scratch:
+        backbone, folder = load(tiny, scratch)
+        timings = [
+            time_m6rec(prepare(backbone, folder, tiny, rows, mode), f"m6rec ({mode})")
+            for mode in ("prompt", "option-adapter")
+        ]
+        work = prepare(backbone, folder, tiny, rows, "prompt")
+        timings += [time_trainer(work, attention, rows_per_forward, limit) for attention in ("sdpa", "eager")]
+    return timings
+
+
+def report(timings: Sequence[Timing]) -> Mapping[str, float]:
+    """Print one line per side, and the ratio of m6rec's prompt tuning over the faster Trainer."""
+    for t in timings:
+        print(
+            f"{t.name:26} {t.samples:6} samples {t.steps:4} steps {t.tokens / t.samples:7.1f} tokens/sample "
+            f"{t.trained:9,} trained {t.seconds:8.1f} s {t.rate:8.2f} samples/s"
+        )
+    best = max(t.rate for t in timings if t.name.startswith("Trainer"))
+    ratios = {t.name: t.rate / best for t in timings if t.name.startswith("m6rec")}
+    print("ratio to the faster Trainer: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
+    return ratios
+
+
+def check_equal_work(timings: Sequence[Timing]) -> None:
+    """Both sides saw the same rows in the same number of steps, and prompt tuning trains the same but for a bias."""
+    prompt, _, *trainers = timings
+    for trainer in trainers:
+        assert (trainer.samples, trainer.steps) == (prompt.samples, prompt.steps)
+        assert abs(trainer.trained - prompt.trained) <= 2
+
+
+def test_both_sides_do_the_same_work_on_a_tiny_backbone(capsys: pytest.CaptureFixture[str]) -> None:
+    """The smoke mode: no speed is asserted, on rows this small it would mean nothing."""
+    timings = compare(tiny=True, rows=0, rows_per_forward=4, limit=None)
+    check_equal_work(timings)
+    assert timings[0].samples == 18
+    assert timings[0].tokens < timings[2].tokens, "shared beginnings are computed once"
+    report(timings)
+    assert "ratio" in capsys.readouterr().out
+
+
+@pytest.mark.benchmark
+def test_ratio_on_the_real_backbone() -> None:
+    """Printed with -s; asserted are the equal work and that the ratio is finite."""
+    timings = compare(tiny=False, rows=384, rows_per_forward=16, limit=None)
+    check_equal_work(timings)
+    assert all(ratio > 0 for ratio in report(timings).values())
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tiny", action="store_true", help="a random backbone and made-up rows")
+    parser.add_argument("--rows", type=int, default=384, help="training rows")
+    parser.add_argument("--rows-per-forward", type=int, default=16, help="the Trainer's micro-batch")
+    parser.add_argument("--trainer-steps", type=int, help="time fewer steps of the Trainer, which is slow")
+    parser.add_argument("--json", type=Path, help="also write the timings to a file")
+    options = parser.parse_args(arguments)
+    timings = compare(options.tiny, options.rows, options.rows_per_forward, options.trainer_steps)
+    ratios = report(timings)
+    if options.json:
+        options.json.write_text(json.dumps({"timings": [asdict(t) for t in timings], "ratios": ratios}, indent=2))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
