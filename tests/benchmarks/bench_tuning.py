@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -143,14 +144,14 @@ def time_m6rec(work: Work, name: str) -> Timing:
 
 
 def micro_batches(step: Sequence[Encoded], count: int) -> list[list[Encoded]]:
-    """Cut a step into `count` batches of rows of similar length: as little padding as a length-grouping sampler gives."""
+    """Cut a step into `count` batches of rows of similar length, as a length-grouping sampler would."""
     ordered = sorted(step, key=lambda s: len(s.rows[0].ids))
     bounds = [n * len(ordered) // count for n in range(count + 1)]
-    return [ordered[a:b] for a, b in zip(bounds, bounds[1:], strict=False) if b > a]
+    return [ordered[a:b] for a, b in pairwise(bounds) if b > a]
 
 
 def padded(batch: Sequence[Encoded]) -> dict[str, torch.Tensor]:
-    """Left-padded ids, mask and labels: with embeddings as input the classifier of transformers reads the last place."""
+    """Left-padded ids, mask and labels: given embeddings, the classifier of transformers reads the last place."""
     texts = [[i for i in sample.rows[0].ids if i >= 0] for sample in batch]
     length = max(map(len, texts))
     return {

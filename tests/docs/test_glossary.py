@@ -17,7 +17,7 @@ def test_every_public_type_is_mentioned():
 
 
 def test_every_mentioned_type_exists():
-    mentioned = {name for name in re.findall(r"`([A-Z]\w+)`", TEXT)}
+    mentioned = set(re.findall(r"`([A-Z]\w+)`", TEXT))
     assert {name for name in mentioned if not hasattr(types, name)} == set()
 
 
