@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, is_tensorboard_available
 
 from m6rec_core.config import TrainingConfig
@@ -20,8 +20,6 @@ def make_accelerator(config: TrainingConfig, output: Path, cpu: bool = False) ->
       `accelerate config` file may ask for, would come on top of it.
     - Accumulation 1: `Accelerator.backward` divides the loss by this number, but the objective is already divided by
       the samples of the whole step. The environment variable of accelerate overrides the argument, so it is set after.
-    - `find_unused_parameters`: a rank's forward may hold no row of some task, whose parameters then get no gradient.
-    - Buffers are constants here, so they are not sent around before every forward.
 
     Args:
         config: `trackers` names what to log to, written under `output`/trackers.
@@ -38,7 +36,6 @@ def make_accelerator(config: TrainingConfig, output: Path, cpu: bool = False) ->
         mixed_precision="no",
         log_with=list(config.trackers) or None,
         project_config=ProjectConfiguration(project_dir=str(output), logging_dir=str(output / TRACKER_FOLDER)),
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
     )
     accelerator.gradient_accumulation_steps = 1
     return accelerator

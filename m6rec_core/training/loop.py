@@ -303,7 +303,7 @@ def _record(run: _Run, row: dict[str, Any], standing: Standing) -> None:
 
 
 def _save(run: _Run, standing: Standing, best: dict[str, Tensor]) -> None:
-    """Write a checkpoint on the main process while the others wait. Best tensors that are the current ones are left out."""
+    """Write a checkpoint on the main process while the others wait. The best are left out when they are these."""
     machine = run.machine
     if machine.accelerator.is_main_process:
         tensors = files.with_prefix("parameters", snapshot(machine.parameters))

@@ -10,7 +10,7 @@ how the step was cut up. The means of unequal micro-batches, whose mean is somet
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -76,6 +76,16 @@ def scale_to_step(total: Tensor, step_samples: int, ranks: int, counted: bool = 
     if step_samples < 1:
         raise RunError("a step without samples has no objective: the packs of the training part are empty")
     return total * (ranks / step_samples if counted else 0.0)
+
+
+def touch_all(parameters: Iterable[Tensor]) -> Tensor:
+    """Return a scalar 0 whose gradient with respect to every parameter is 0.
+
+    Added to the last forward of a step it makes every parameter take part, also those of tasks without a row in it.
+    DistributedDataParallel would otherwise wait for their gradients, or have to search every graph for them; and a
+    parameter moves by the same rule (its gradient is 0, not absent) however the step was cut up.
+    """
+    return torch.stack([parameter.sum().float() for parameter in parameters]).sum() * 0.0
 
 
 def check_counts(losses: Mapping[str, Tensor], samples: int) -> None:

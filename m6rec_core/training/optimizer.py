@@ -39,8 +39,8 @@ def is_soft(name: str) -> bool:
 def parameter_groups(parameters: Mapping[str, nn.Parameter], config: TrainingConfig) -> list[dict[str, Any]]:
     """Sort parameters into groups by learning rate and weight decay; empty groups are left out.
 
-    Input embeddings learn with `prompt_lr` where it is given. They do not decay, because zero is no natural place for an
-    embedding; neither does anything of fewer than two dimensions (biases, norms, the adapters' lambda).
+    Input embeddings learn with `prompt_lr` where it is given. They do not decay, because zero is no natural place for
+    an embedding; neither does anything of fewer than two dimensions (biases, norms, the adapters' lambda).
     `base_lr` holds the rate that the schedule multiplies.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import torch
 
 from m6rec_core.errors import RunError
-from m6rec_core.training.objective import check_counts, scale_to_step, weighted_sum
+from m6rec_core.training.objective import check_counts, scale_to_step, touch_all, weighted_sum
 from m6rec_core.training.optimizer import set_rate
 from m6rec_core.training.plan import PackLike, Plan, Step, deal, step_seed
 from m6rec_core.training.schedule import lr_factor
@@ -58,8 +58,8 @@ class Machine:
 class StepOutcome:
     """What one step did, over all ranks.
 
-    `loss`: the objective before the update. `losses`: mean per named task. `grad_norm`: before clipping. `lr`: of the main
-    group. `samples` and `tokens` seen.
+    `loss`: the objective before the update. `losses`: mean per named task. `grad_norm`: before clipping. `lr`: of the
+    main group. `samples` and `tokens` seen.
     """
 
     loss: float
@@ -89,7 +89,7 @@ def run_step(machine: Machine, step: Step) -> StepOutcome:
     except torch.OutOfMemoryError as error:
         raise RunError(
             f"out of device memory in step {step.number + 1} with {config.packs_per_forward} packs of about "
-            f"{config.pack_tokens} tokens per forward: lower --set training.packs_per_forward; the result stays the same"
+            f"{config.pack_tokens} tokens per forward: lower --set training.packs_per_forward (same result, slower)"
         ) from error
     sums = machine.accelerator.reduce(sums, "sum").tolist()
     norm = float(machine.accelerator.clip_grad_norm_(machine.parameters.values(), config.clip_norm))
@@ -116,7 +116,8 @@ def _gradients(machine: Machine, step: Step, samples: int, ranks: int) -> Tensor
             losses: Mapping[str, Tensor] = machine.wrapped(batch)
             check_counts(losses, batch.samples)
             total = weighted_sum(losses, machine.tasks)
-            accelerator.backward(scale_to_step(total, samples, ranks, forward.counted))
+            local = scale_to_step(total, samples, ranks, forward.counted)
+            accelerator.backward(local + touch_all(machine.parameters.values()) if number == len(forwards) else local)
         if forward.counted:
             sums += _sums(total, losses, names).to(sums.device)
     return sums
