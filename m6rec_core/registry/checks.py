@@ -43,6 +43,8 @@ def checked_manifest(module: ModuleType, where: str) -> TaskManifest:
             raise RegistryError(f"plugin {where}: MANIFEST.{name} must be a subclass of {base.__name__}, got {model!r}")
     _check_field(where, "label_field", manifest.label_field, manifest.sample)
     _check_field(where, "score_field", manifest.score_field, manifest.prediction)
+    for name, value in manifest.variants.items():
+        _check_field(where, f"variants[{name!r}]", value, manifest.prediction)
     return manifest
 
 

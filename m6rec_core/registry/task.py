@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _WRAPPER = "wrapper "
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Task:
     """One loaded plugin with typed hooks. Each call reaches exactly this plugin, through the cross-task wrappers.
 
@@ -37,7 +37,7 @@ class Task:
     distribution: str
     version: str
     module: ModuleType = field(repr=False)
-    _manager: pluggy.PluginManager = field(repr=False, compare=False)
+    _manager: pluggy.PluginManager = field(repr=False)
 
     @property
     def name(self) -> str:
