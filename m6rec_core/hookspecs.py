@@ -37,7 +37,11 @@ def serialize_sample(sample: Sample, config: TaskConfig) -> Serialized:
 
 @hookspec(firstresult=True)
 def build_head(config: TaskConfig, backbone: BackboneSpec) -> nn.Module:
-    """Build the task's trainable head, usually from the bricks in `m6rec_core.heads`."""
+    """Build the task's trainable head, usually from the bricks in `m6rec_core.heads`.
+
+    A head that has a method `prepare(samples)` (`m6rec_core.types.PreparedHead`) is shown the training samples once,
+    before tuning starts.
+    """
     raise AssertionError("specification only")
 
 

@@ -38,6 +38,7 @@ class M6Rec(nn.Module):
     """The backbone and the tuned tasks, by instance name (two configurations of one task are two instances)."""
 
     def __init__(self, backbone: Backbone, tasks: Mapping[str, TunedTask]) -> None:
+        """Serve `tasks` by instance name; the backbone and the tuned modules are used as they are, not copied."""
         super().__init__()
         self.backbone = backbone
         self.tunings = nn.ModuleDict({name: t.tuning for name, t in tasks.items()})
@@ -53,9 +54,7 @@ class M6Rec(nn.Module):
     def predict(self, batch: Batch) -> dict[str, Sequence[Prediction]]:
         """Predictions per task, in the order of the task's samples."""
         views = self.views(batch)
-        return {
-            name: self._tasks[name].decode(self.heads[name], view, _no_generation) for name, view in views.items()
-        }
+        return {name: self._tasks[name].decode(self.heads[name], view, _no_generation) for name, view in views.items()}
 
     def views(self, batch: Batch) -> dict[str, TaskView]:
         """Run the backbone once and hand every task the hidden states of its own rows."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -178,6 +178,18 @@ class Generate(Protocol):
     """Continues rows of text; given to `decode` for tasks that write text."""
 
     def __call__(self, rows: Sequence[TextRow], max_new_tokens: int) -> Sequence[str]: ...
+
+
+@runtime_checkable
+class PreparedHead(Protocol):
+    """A head that wants to see the training samples once, before the first step.
+
+    A head built by `build_head` may have this method; the core calls it on every process with the same samples, on a
+    fresh head only (never on one loaded from a task pack), and it must be deterministic. It sets buffers and starting
+    values (the scale of numeric features, a bias), all of which belong to the head's state.
+    """
+
+    def prepare(self, samples: Sequence[Sample]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,12 +30,10 @@ def mask_for(kernel: Kernel, layout: Layout, scope: Scope, dtype: torch.dtype) -
     visible = layout.visible(scope)[:, None]
     if kernel == "sdpa":
         return visible
-    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
-        ~visible, torch.finfo(dtype).min
-    )
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, torch.finfo(dtype).min)
 
 
-def attention(
+def attention(  # noqa: PLR0913, PLR0917 - the signature is that of transformers' attention interface
     module: torch.nn.Module,
     query: Tensor,
     key: Tensor,

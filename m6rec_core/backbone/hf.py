@@ -26,6 +26,10 @@ class Backbone(nn.Module):
     """A frozen decoder. All tensors keep its dtype; call `unfreeze` for fine-tuning."""
 
     def __init__(self, model: Any, tokenizer: TextTokenizer, spec: BackboneSpec, kernel: Kernel | None = None) -> None:
+        """Freeze `model`, a causal decoder of transformers; `kernel` None takes the device's default.
+
+        Raises BackboneError when the model is not of a supported structure.
+        """
         super().__init__()
         _check_structure(model, spec.name)
         self.decoder = model
@@ -59,7 +63,7 @@ class Backbone(nn.Module):
         """Token ids [G, T] to hidden states [G, T, D]."""
         return cast(Tensor, self.decoder.model.embed_tokens(ids))
 
-    def run(
+    def run(  # noqa: PLR0913, PLR0917 - hidden states, who sees whom, which layers, and two options
         self, hidden: Tensor, layout: Layout, start: int, stop: int, ffn: Ffn | None = None, scope: Scope = "row"
     ) -> Tensor:
         """Run layers [start, stop) on hidden states [G, T, D].
@@ -114,8 +118,8 @@ def _check_structure(model: Any, name: str) -> None:
     known = inner is not None and all(hasattr(inner, part) for part in ("embed_tokens", "norm", "rotary_emb"))
     if not known or not layers or any(not hasattr(layers[0], part) for part in _LAYER_PARTS):
         raise BackboneError(
-            f"backbone '{name}' ({type(model).__name__}) is not a pre-norm RoPE decoder; use one of the Llama, Qwen2, Qwen3, "
-            "Mistral or SmolLM families"
+            f"backbone '{name}' ({type(model).__name__}) is not a pre-norm RoPE decoder; use one of the Llama, Qwen2, "
+            "Qwen3, Mistral or SmolLM families"
         )
     extra = [n for n, _ in layers[0].named_children() if n not in _LAYER_PARTS]
     if extra:

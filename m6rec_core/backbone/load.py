@@ -25,7 +25,11 @@ Say = Callable[[str], None]
 
 
 def load_backbone(
-    name: str, dtype: torch.dtype, device: torch.device | str = "cpu", say: Say = lambda _line: None, kernel: Kernel | None = None
+    name: str,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    say: Say = lambda _line: None,
+    kernel: Kernel | None = None,
 ) -> Backbone:
     """Load a backbone frozen, in `dtype`, on `device`.
 
@@ -62,7 +66,9 @@ def locate(name: str, say: Say = lambda _line: None) -> Path | None:
         return folder
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         known = ", ".join(sorted(_GGUF))
-        raise BackboneError(f"backbone '{name}' is no folder and no known name; known: {known}, or a hub id like owner/model")
+        raise BackboneError(
+            f"backbone '{name}' is no folder and no known name; known: {known}, or a hub id like owner/model"
+        )
     return None
 
 
@@ -70,7 +76,7 @@ def _read(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -107,16 +113,16 @@ def _convert(source: Path, filename: str, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         packed = AutoModelForCausalLM.from_pretrained(str(source), gguf_file=filename, dtype=torch.float32)
         config = packed.config
         if hasattr(config, "quantization_config"):
             del config.quantization_config
         state = {k: v.to(torch.bfloat16) for k, v in packed.state_dict().items()}
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
         model.load_state_dict(state)
         model.save_pretrained(target)
         AutoTokenizer.from_pretrained(str(source), gguf_file=filename).save_pretrained(target)

@@ -34,7 +34,7 @@ def tiny_tokenizer(vocabulary: int = 320) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_CORPUS, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")  # type: ignore[no-untyped-call]  # noqa: S106
 
 
 def tiny_config(family: Family, layers: int, vocabulary: int) -> Any:
@@ -61,7 +61,7 @@ def tiny_config(family: Family, layers: int, vocabulary: int) -> Any:
     return MistralConfig(**shape, sliding_window=None)
 
 
-def tiny_backbone(
+def tiny_backbone(  # noqa: PLR0913, PLR0917 - six independent choices, each with a default
     family: Family = "llama",
     layers: int = 3,
     dtype: torch.dtype = torch.float64,
@@ -77,7 +77,7 @@ def tiny_backbone(
     register_attention()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(tiny_config(family, layers, vocabulary), dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(tiny_config(family, layers, vocabulary), dtype=torch.float32)  # type: ignore[no-untyped-call]
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=0.15)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from m6rec_core.tokens.encode import TokenRow
 from m6rec_core.tokens.layout import Layout
-from m6rec_core.tokens.tree import Forest, grow, shared_prefix
+from m6rec_core.tokens.tree import Forest, grow, shared_prefix, sharing_key
 from m6rec_core.types import Sample
 
 Ints = NDArray[np.int64]
@@ -63,7 +63,8 @@ def plan_packs(samples: Sequence[Encoded], pack_tokens: int, causal: Mapping[str
     """Merge samples into trees of at most `pack_tokens` tokens and fill packs with them, first fit by falling length.
 
     Neighbours in sorted order share most, so samples are sorted and cut greedily. A single sample longer than the
-    budget gets a pack of its own. The result depends on the samples only, not on their order.
+    budget gets a pack of its own. The result depends on the samples only, not on their order. `causal`: whether the
+    source region is causal, for all tasks or by task (`grow`).
     """
     trees: list[Tree] = []
     by_task: dict[str, list[Encoded]] = {}
@@ -71,7 +72,7 @@ def plan_packs(samples: Sequence[Encoded], pack_tokens: int, causal: Mapping[str
         by_task.setdefault(sample.task, []).append(sample)
     for task, members in sorted(by_task.items()):
         exact = causal if isinstance(causal, bool) else causal[task]
-        members.sort(key=lambda s: (tuple(r.keys for r in s.rows), s.index))
+        members.sort(key=lambda s: (tuple(sharing_key(r, exact) for r in s.rows), s.index))
         for group in _cut(members, pack_tokens, exact):
             forest = grow([row for s in group for row in s.rows], exact)
             trees.append(Tree(task, tuple(group), forest))
@@ -128,9 +129,10 @@ def _fill(trees: list[Tree], pack_tokens: int) -> list[Pack]:
 class TaskRows:
     """Where the rows of one task lie in a batch of G x T tokens; places are flat indices g * T + t.
 
-    `samples` N; `indices` [N] their places in the data set; `readout` [R]; `sample_of_row` [R]; `scored_from` [M]: the token
-    that predicts each scored token; `scored_ids` [M]; `scored_row` [M]; `tokens`: flat places of all tokens of the task;
-    `prompt_places`, `prompt_slots`, `marker_places`, `marker_slots`: tokens whose embedding belongs to the task.
+    `samples` N; `indices` [N] their places in the data set; `readout` [R]; `sample_of_row` [R]; `scored_from` [M]: the
+    token that predicts each scored token; `scored_ids` [M]; `scored_row` [M]; `tokens`: flat places of all tokens of
+    the task; `prompt_places`, `prompt_slots`, `marker_places`, `marker_slots`: tokens whose embedding belongs to the
+    task.
     """
 
     samples: tuple[Sample, ...]
@@ -229,9 +231,7 @@ def _task_rows(trees: Sequence[tuple[Tree, int]], vocabulary: int) -> TaskRows:
         for sample in tree.samples:
             for row in sample.rows:
                 place = next(places)
-                scored.extend(
-                    (start + place[t - 1], row.ids[t], len(readout)) for t in row.scored if t > 0
-                )
+                scored.extend((start + place[t - 1], row.ids[t], len(readout)) for t in row.scored if t > 0)
                 readout.append(start + place[row.readout])
                 sample_of_row.append(len(samples))
             samples.append(sample)

@@ -18,10 +18,10 @@ MAX_SEGMENTS = 1 << _SEGMENT_BITS
 class TokenRow:
     """One row of T tokens.
 
-    `ids` [T]: text in [0, V), markers from V on, soft prompt slot p as -1 - p. `segments` [T]: ordinal of each token's
-    segment; the soft prompts are segment 0 (paper Fig. 4), markers that open or part the regions are their own.
-    `source`: number of leading tokens in the bidirectional region, prompts included. `readout`: index of the token a head
-    reads. `scored`: indices of answer tokens. `dropped`: number of segments left out for length.
+    `ids` [T]: text in [0, V), markers from V on, soft prompt slot p as -1 - p. `segments` [T]: ordinal of each
+    token's segment; the soft prompts are segment 0 (paper Fig. 4), markers that open or part the regions are their
+    own. `source`: number of leading tokens in the bidirectional region, prompts included. `readout`: index of the token
+    a head reads. `scored`: indices of answer tokens. `dropped`: number of segments left out for length.
     """
 
     ids: tuple[int, ...]
@@ -67,7 +67,9 @@ class RowEncoder:
                 f"{self.max_tokens}; shorten the text fields or raise settings.max_tokens"
             )
         if len(kept) >= MAX_SEGMENTS - 4:
-            raise DataError(f"{name}: {len(kept)} segments, at most {MAX_SEGMENTS - 5} are allowed; shorten the history")
+            raise DataError(
+                f"{name}: {len(kept)} segments, at most {MAX_SEGMENTS - 5} are allowed; shorten the history"
+            )
         return _assemble(self, row, kept, dropped, name)
 
 
@@ -110,5 +112,7 @@ def _assemble(
         add((marker(Marker.TARGET_END),), same=bool(target))
     if len(ids) == encoder.prompts:
         raise DataError(f"{name}: the text has no token; give the sample some text")
+    if row.readout is Readout.SOURCE and source_readout < encoder.prompts:
+        raise DataError(f"{name}: the source region, which the head reads, has no token; give the sample some text")
     readout = source_readout if row.readout is Readout.SOURCE else len(ids) - 1
     return TokenRow(tuple(ids), tuple(segments), source_length, readout, tuple(scored), dropped)

@@ -7,8 +7,8 @@ pre-order the descendants of token k are exactly the tokens k + 1 .. end[k] - 1,
 
 This one rule is: causal attention; packing (no token of one tree lies in another); scoring N candidates of one user
 with a shared trunk; whole user streams; the two regions of the paper's Fig. 1 (the source is one block, which the
-target sees and which never sees the target). Late interaction (paper 3.3, Fig. 4) adds one condition in the lower layers:
-q and k lie in the same segment, and positions restart in each segment.
+target sees and which never sees the target). Late interaction (paper 3.3, Fig. 4) adds one condition in the lower
+layers: q and k lie in the same segment, and positions restart in each segment.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Layout:
     """Per-token metadata of G packs of T tokens, all int64 [G, T].
 
     `end`: exclusive end of the token's subtree. `block`: id of its bidirectional block, -1 where attention is causal.
-    `segment`: id of its segment, unique in the pack. `position`: its place in its row. `offset`: its place in its segment.
+    `segment`: id of its segment, unique in the pack. `position`: its place in its row. `offset`: its place in its
+    segment.
     A padding token has end = own index + 1 (it sees itself, so that no softmax is empty) and its own segment.
     """
 
@@ -41,6 +42,7 @@ class Layout:
     offset: Tensor
 
     def __post_init__(self) -> None:
+        """Refuse fields of different shapes (ValueError)."""
         shapes = {tuple(t.shape) for t in (self.end, self.block, self.segment, self.position, self.offset)}
         if len(shapes) != 1 or self.end.dim() != 2:
             raise ValueError(f"layout fields must share one shape [G, T], got {sorted(shapes)}")
@@ -77,6 +79,4 @@ class Layout:
 
     def to(self, device: torch.device | str) -> Layout:
         """The layout on another device."""
-        return Layout(
-            *(t.to(device) for t in (self.end, self.block, self.segment, self.position, self.offset))
-        )
+        return Layout(*(t.to(device) for t in (self.end, self.block, self.segment, self.position, self.offset)))

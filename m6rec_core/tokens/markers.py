@@ -1,4 +1,7 @@
-"""The five markers of the paper (3.2, Fig. 1). Their ids lie above the tokenizer's vocabulary, so no text can produce them."""
+"""The five markers of the paper (3.2, Fig. 1).
+
+Their ids lie above the tokenizer's vocabulary, so no text can produce them.
+"""
 
 from __future__ import annotations
 

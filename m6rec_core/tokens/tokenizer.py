@@ -15,6 +15,7 @@ class TextTokenizer:
     """
 
     def __init__(self, tokenizer: Any, vocabulary: int) -> None:
+        """Wrap `tokenizer`; `vocabulary` is V."""
         self._tokenizer = tokenizer
         self.vocabulary = vocabulary
         self._seen: dict[str, tuple[int, ...]] = {}

@@ -1,8 +1,8 @@
 """Rows that begin alike are merged into a prefix forest, so that what they share is computed once.
 
 In a causal backbone the hidden state of a token depends on the tokens before it only, so two rows with the same first
-k tokens have the same first k hidden states: merging them is exact. With a bidirectional source region the unit of sharing
-is the whole source, since each of its tokens sees all others.
+k tokens have the same first k hidden states: merging them is exact. With a bidirectional source region the unit of
+sharing is the whole source, since each of its tokens sees all others.
 """
 
 from __future__ import annotations
@@ -42,9 +42,20 @@ def shared_prefix(left: TokenRow, right: TokenRow, causal: bool) -> int:
     return length
 
 
+def sharing_key(row: TokenRow, causal: bool) -> tuple[int, ...]:
+    """Sort key that brings together the rows that may share most.
+
+    Rows with sources of different length share nothing in a bidirectional source, however alike their tokens are.
+    """
+    return row.keys if causal else (row.source, *row.keys)
+
+
 def grow(rows: Sequence[TokenRow], causal: bool) -> Forest:
-    """Merge rows into a forest. Sharing is complete when rows with equal beginnings are neighbours after sorting."""
-    order = sorted(range(len(rows)), key=lambda i: rows[i].keys)
+    """Merge rows into a forest: rows are sorted, so that each shares with its predecessor all it shares with any.
+
+    `causal`: whether tokens of the source region see only what precedes them; otherwise the source is one block.
+    """
+    order = sorted(range(len(rows)), key=lambda i: sharing_key(rows[i], causal))
     ids: list[int] = []
     end: list[int] = []
     block: list[int] = []
@@ -79,6 +90,4 @@ def grow(rows: Sequence[TokenRow], causal: bool) -> Forest:
         places[i] = tuple(path)
         previous = row
     close(0)
-    return Forest(
-        tuple(ids), tuple(end), tuple(block), tuple(segment), tuple(position), tuple(offset), tuple(places)
-    )
+    return Forest(tuple(ids), tuple(end), tuple(block), tuple(segment), tuple(position), tuple(offset), tuple(places))

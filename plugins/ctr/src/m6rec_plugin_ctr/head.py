@@ -1,4 +1,4 @@
-"""The head: two soft options (or a linear classifier), calibrated by numeric statistics where the settings ask for it."""
+"""The head: two soft options (or a linear classifier), calibrated by numeric statistics where settings ask for it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class CtrHead(nn.Module):
     """
 
     def __init__(self, config: CtrConfig, backbone: BackboneSpec) -> None:
+        """Build the parts the settings ask for: an own classifier without soft options, a calibration."""
         super().__init__()
         self.classifier = OptionClassifier(backbone.hidden, CLASSES, own=not config.soft_options)
         self.calibration = NumericCalibration(len(STATISTIC_FEATURES)) if config.calibration else None
@@ -63,8 +64,10 @@ class CtrHead(nn.Module):
 
 
 def row_losses(head: CtrHead, view: TaskView) -> Tensor:
-    """Cross-entropy per sample [N]. With calibration both the text alone and the calibrated margin are taught, so that each
-    is a probability by itself."""
+    """Cross-entropy per sample [N].
+
+    With calibration both the text alone and the calibrated margin are taught, so that each is a probability by itself.
+    """
     labels = [_known(cast(CtrSample, s)) for s in view.samples]
     text, margin = head.margins(view)
     target = torch.tensor(labels, dtype=text.dtype, device=text.device)

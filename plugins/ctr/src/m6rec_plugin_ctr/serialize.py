@@ -9,8 +9,9 @@ in-context (compact; a pretrained language model continues the pattern):
 
 paper (section 3.2, scoring tasks): sentences between [BOS'] and [EOS'], the candidate between [BOS] and [EOS].
 
-Each event is one segment, so that segments can be dropped, shared and cached as a whole. In the in-context form a candidate's
-line is the beginning of the line it will have in the history, which lets neighbouring samples share their computation.
+Each event is one segment, so that segments can be dropped, shared and cached as a whole. In the in-context form a
+candidate's line is the beginning of the line it will have in the history, which lets neighbouring samples share their
+computation.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def _paper(sample: CtrSample, config: CtrConfig, domain: Domain) -> TextRow:
     person = user_phrase(domain, sample.user) if config.user_phrase and sample.user else "A user."
     source.append(Segment(person.rstrip(".") + ", ", Region.BIDIRECTIONAL))
     source.extend(
-        Segment(_past(event, sample.timestamp, domain), Region.BIDIRECTIONAL, droppable=True) for event in sample.history
+        Segment(_past(event, sample.timestamp, domain), Region.BIDIRECTIONAL, droppable=True)
+        for event in sample.history
     )
     stats = sample.statistics
     target = [f"The user is now recommended {item_phrase(domain, sample.candidate)}."]

@@ -40,5 +40,7 @@ class CtrConfig(TaskConfig):
             answers = ("No", "Yes") if paper else (field("disliked", "disliked"), field("liked", "liked"))
             filled["options"] = tuple(f" {word}" for word in answers)
         if not filled.get("instruction"):
-            filled["instruction"] = f"Will the user like the last {field('noun')}? Judge by taste and by what others say."
+            filled["instruction"] = (
+                f"Will the user like the last {field('noun')}? Judge by taste and by what others say."
+            )
         return filled
