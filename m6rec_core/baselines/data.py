@@ -1,6 +1,6 @@
 """What a baseline is given and what it must return: arrays, no tokens and no text model.
 
-Shapes: n samples (rows), E events, U users, I items, H the longest history.
+Shapes: n samples (rows), U users, I items, H the longest history.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 NO_EVENT = -1
-"""Filler of `BaselineData.history` for samples with fewer events than the longest history."""
+"""Filler of `BaselineData.history_item` for samples with fewer events than the longest history."""
 
 UNKNOWN_OUTCOME = -1
-"""`event_outcome` of an event that has no label under the task's rule (a click beside ratings, say)."""
+"""`history_outcome` of an event without a label under the task's rule (a search beside clicks, say), and of fillers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,8 +30,8 @@ class BaselineData:
 
     label [n] of 0 and 1. statistics [n, 5]: columns `m6rec_core.logs.statistics.STATISTICS`, counted from rows strictly
     before each sample. time [n] in seconds. user [n] and item [n]: codes into the users and items tables.
-    history [n, H]: indices into the events, oldest first, `NO_EVENT` where there is none (anywhere in the line).
-    event_item [E]: item codes. event_outcome [E]: 1 liked, 0 not liked, `UNKNOWN_OUTCOME`.
+    history_item [n, H]: item codes of the events before, oldest first, `NO_EVENT` where there is none (anywhere in the
+    line). history_outcome [n, H]: 1 liked, 0 not liked, `UNKNOWN_OUTCOME`, each as it was known at the sample's time.
     user_fields, item_fields: column name -> one text per user [U] or item [I], "" where missing.
 
     Raises:
@@ -43,27 +43,25 @@ class BaselineData:
     time: FloatArray
     user: IntArray
     item: IntArray
-    history: IntArray
-    event_item: IntArray
-    event_outcome: IntArray
+    history_item: IntArray
+    history_outcome: IntArray
     user_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     item_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that the arrays fit together."""
         rows = self.label.shape[0]
-        for name in ("statistics", "time", "user", "item", "history"):
+        for name in ("statistics", "time", "user", "item", "history_item"):
             found = getattr(self, name).shape[0]
             if found != rows:
                 raise DataError(f"baseline data: {name} has {found} rows, the labels have {rows}")
-        if self.event_item.shape != self.event_outcome.shape:
-            raise DataError(
-                f"baseline data: {self.event_item.shape[0]} event items but {self.event_outcome.shape[0]} outcomes"
-            )
-        if self.history.size and int(self.history.max()) >= self.event_item.shape[0]:
-            raise DataError(
-                f"baseline data: history names event {int(self.history.max())} of {self.event_item.shape[0]} events"
-            )
+        if self.history_item.shape != self.history_outcome.shape:
+            shapes = f"{self.history_item.shape} and {self.history_outcome.shape}"
+            raise DataError(f"baseline data: history items and outcomes have unlike shapes, {shapes}")
+        for name, codes, fields in (("user", self.user, self.user_fields), ("item", self.item, self.item_fields)):
+            for column, values in fields.items():
+                if codes.size and int(codes.max()) >= len(values):
+                    raise DataError(f"baseline data: {name} {int(codes.max())} has no value of field {column!r}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,9 +29,8 @@ def planted(rows: int = 600, seed: int = 0) -> BaselineData:
         time=np.arange(rows, dtype=np.float64),
         user=user,
         item=item,
-        history=np.full((rows, 3), -1),
-        event_item=item,
-        event_outcome=label.astype(np.int64),
+        history_item=np.full((rows, 3), -1),
+        history_outcome=np.full((rows, 3), -1),
     )
 
 
@@ -124,10 +123,10 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     data = planted()
     with pytest.raises(DataError, match="statistics has 5 rows"):
         dataclasses.replace(data, statistics=data.statistics[:5])
-    with pytest.raises(DataError, match="outcomes"):
-        dataclasses.replace(data, event_outcome=data.event_outcome[:5])
-    with pytest.raises(DataError, match="history names event 600"):
-        dataclasses.replace(data, history=np.full((600, 1), 600))
+    with pytest.raises(DataError, match="unlike shapes"):
+        dataclasses.replace(data, history_outcome=np.full((600, 2), -1))
+    with pytest.raises(DataError, match="item 29 has no value of field 'genre'"):
+        dataclasses.replace(data, item_fields={"genre": ("Drama",) * 29})
 
 
 def test_registry_is_immutable() -> None:
