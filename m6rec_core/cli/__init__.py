@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run `m6rec` with `arguments` (default: the process's) and exit.
 
     Exit codes: 0 success, 2 anything the user can cure (one line on stderr), 1 internal error (one line and a file with
-    the traceback), 130 interrupted, 141 the reader of standard output went away.
+    the traceback), 130 interrupted. When the reader of standard output goes away it ends quietly with 1.
     """
     try:
         code = commands.main(args=arguments, prog_name="m6rec", standalone_mode=False)

@@ -18,7 +18,8 @@ from m6rec_core.errors import M6RecError
 CURABLE = 2
 INTERNAL = 1
 INTERRUPTED = 130
-PIPE_CLOSED = 141
+PIPE_CLOSED = 1
+"""As click does where it notices first."""
 ERROR_FOLDER = "M6REC_ERROR_FOLDER"
 """Set by the launcher for its processes: they leave their line in this folder, so that it is printed once."""
 
@@ -84,9 +85,8 @@ def _keep_traceback(error: BaseException) -> str:
     if os.environ.get("M6REC_DEBUG") == "1":
         click.echo(text, err=True)
         return "please report it with the traceback above"
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     try:
-        path = _write(_home() / "crash" / name, text)
+        path = _write(_home() / "crash", text)
     except (OSError, ImportError, M6RecError) as problem:
         return f"the traceback could not be kept ({problem}); run again with M6REC_DEBUG=1 to see it"
     return f"please report it with the traceback in {path}"
@@ -98,12 +98,15 @@ def _home() -> Path:
     return home()
 
 
-def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as file:
+def _write(folder: Path, text: str) -> Path:
+    """Write `text` to a new file of `folder` that is complete as soon as it has its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = time.strftime("%Y%m%d-%H%M%S-")
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=folder, prefix=prefix, suffix=".part", delete=False
+    ) as file:
         file.write(text)
-    Path(file.name).replace(path)
-    return path
+    return Path(file.name).replace(Path(file.name).with_suffix(".txt"))
 
 
 def _say(line: str, code: int) -> None:
