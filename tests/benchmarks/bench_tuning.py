@@ -88,7 +88,8 @@ def made_up_samples(sample_type: type[Any], users: int, events: int) -> list[Any
 
 def real_samples(sample_type: type[Any], sampling: SamplingConfig, rows: int) -> list[Any]:
     """Rows of ml-100k's training part: whole groups of users' streams, as a run takes them."""
-    from m6rec_core.logs import locate, read_logs
+    from m6rec_core.logs.datasets import locate
+    from m6rec_core.logs.reading import read_logs
     from m6rec_core.logs.samples import build_samples
 
     table = build_samples(read_logs(locate("ml-100k")), sampling, sample_type)
