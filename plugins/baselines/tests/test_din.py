@@ -15,7 +15,7 @@ from m6rec_plugin_baselines.network import DeepInterestNetwork
 from m6rec_core.baselines import NO_EVENT, UNKNOWN_OUTCOME, Baseline, BaselineData, BaselineResult
 from m6rec_core.metrics import auc, log_loss
 
-FAST = DinSettings(lr=5e-3, batch=64, patience=4, max_checks=15)
+FAST = DinSettings(width=4, lr=2e-2, patience=3, max_checks=8)
 DIN = DinBaseline(settings=FAST)
 TRAIN, VALID, TEST = np.arange(800), np.arange(800, 1000), np.arange(1000, 1400)
 
