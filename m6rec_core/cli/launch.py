@@ -24,12 +24,13 @@ from typing import Literal
 
 import click
 
-from m6rec_core.cli.failures import ERROR_FOLDER
+from m6rec_core.cli.failures import CURABLE, ERROR_FOLDER
 from m6rec_core.errors import ConfigError, RunError
 
 ASKED = "M6REC_ASKED_PROCESSES"
 """Set for launched processes: the group size they must find themselves in."""
 
+KILLED = 128 + signal.SIGKILL
 GROUP_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 LAUNCHED = (*GROUP_SIZES, "RANK", "ACCELERATE_DYNAMO_BACKEND")
 """A process that has one of these was started by torchrun, MPI or `accelerate launch` (which always sets the last)."""
@@ -115,9 +116,13 @@ def launch(plan: LaunchPlan, arguments: Sequence[str]) -> int:
         with _forwarding(started):
             code = _wait(started)
         told = _told(Path(folder))
-    for line in dict.fromkeys(line for _, line in told):
-        click.echo(line, err=True)
-    return told[0][0] if code and told else code
+    if code == 0:
+        return 0
+    if told is None:
+        reason = "was killed; is there enough memory for so many processes?" if code == KILLED else f"ended with {code}"
+        told = code, f"error: a process of the group {reason}"
+    click.echo(told[1], err=True)
+    return told[0]
 
 
 def read_accelerate_file(env: Mapping[str, str]) -> AccelerateFile | None:
@@ -268,7 +273,14 @@ def _forwarding(started: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
         _stop([process for process in started if process.poll() is None])
 
 
-def _told(folder: Path) -> list[tuple[int, str]]:
-    """(exit code, line) that the processes left, those the user can cure first."""
-    files = sorted(folder.glob("*.txt"), key=lambda path: -int(path.name.split("-")[0]))
-    return [(int(path.name.split("-")[0]), path.read_text(encoding="utf-8")) for path in files]
+def _told(folder: Path) -> tuple[int, str] | None:
+    """(exit code, line) of the failure that the others follow from, or None when no process left a line.
+
+    A failure the user can cure comes before an internal error, which may be a rank that lost its partner; then the
+    earliest one.
+    """
+    found = [(path.stat().st_mtime_ns, int(path.name.split("-")[0]), path) for path in folder.glob("*.txt")]
+    if not found:
+        return None
+    _, code, path = min(found, key=lambda entry: (entry[1] != CURABLE, entry[0]))
+    return code, path.read_text(encoding="utf-8")

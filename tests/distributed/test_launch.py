@@ -194,6 +194,34 @@ def test_a_failing_rank_ends_the_group_with_one_line_and_its_code(
     assert time.monotonic() - begin < 50, "the waiting rank was not terminated"
 
 
+def test_the_cause_is_told_and_not_what_follows_from_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = script(
+        tmp_path,
+        """
+        import os, sys, time
+        from pathlib import Path
+        from m6rec_core.cli.failures import ERROR_FOLDER, tell
+        from m6rec_core.errors import DataError
+
+        os.environ["M6REC_HOME"] = sys.argv[1]
+        if os.environ["RANK"] == "0":
+            while not list(Path(os.environ[ERROR_FOLDER]).glob("2-*.txt")):
+                time.sleep(0.01)  # a rank loses its partner after the partner has failed
+            sys.exit(tell(RuntimeError("connection closed by peer")))
+        tell(DataError("events.csv row 3: no item"))
+        time.sleep(60)
+        """,
+    )
+    assert launch(plan_launch({}, 0, None, 2, cores=1), (str(path), str(tmp_path))) == 2
+    assert capfd.readouterr().err == "error: events.csv row 3: no item\n"
+
+
+def test_a_killed_rank_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = script(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert launch(plan_launch({}, 0, None, 2, cores=1), (str(path),)) == 128 + signal.SIGKILL
+    assert "was killed; is there enough memory" in capfd.readouterr().err
+
+
 def test_no_rank_outlives_a_terminated_or_killed_launcher(tmp_path: Path) -> None:
     ranks = script(
         tmp_path,
