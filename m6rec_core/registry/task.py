@@ -44,6 +44,10 @@ class Task:
         """The task's name."""
         return self.manifest.task
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Task:
+        """A task is immutable: copying a model that holds one shares it (modules cannot be copied anyway)."""
+        return self
+
     def serialize_sample(self, sample: Sample, config: TaskConfig) -> Serialized:
         """Write `sample` as text. Raises RegistryError when the plugin returns anything but a `Serialized`."""
         from m6rec_core.types import Serialized as Expected

@@ -1,5 +1,6 @@
 """Loading: only what is asked for, all or nothing; calling: exactly one plugin."""
 
+import copy
 import sys
 import types
 from types import SimpleNamespace
@@ -43,6 +44,12 @@ def test_loads_and_calls_the_four_hooks(site):
     assert text(task.serialize_sample(view.samples[0], CONFIG)) == "alpha 0"
     assert task.compute_loss(head, view).shape == (2,)
     assert [p.id for p in task.decode(head, view, generate=lambda rows, max_new_tokens: [])] == ["0", "1"]
+
+
+def test_a_copied_model_shares_its_task(site):
+    site.add("alpha")
+    task = load_task("alpha")
+    assert copy.deepcopy({"task": task})["task"] is task
 
 
 def test_loads_only_what_is_asked_for_and_once(site):
