@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from m6rec_core.config import TrainingConfig
 
 OBJECTIVE = "objective"
-FREE_SETTINGS = frozenset({"trackers", "checkpoints"})
-"""Settings that may change on resume, because the result does not depend on them."""
+FREE_SETTINGS = frozenset({"trackers", "checkpoints", "packs_per_forward"})
+"""Settings that may change on resume, because the result does not depend on them (packs_per_forward: to rounding)."""
 
 
 class EvaluateFn(Protocol):

@@ -119,7 +119,9 @@ class BarProgress:
 
     def note(self, text: str) -> None:
         """Write a line above the bar."""
-        if self._bar is not None:
+        if self._bar is None:
+            print(text, file=self._stream, flush=True)
+        else:
             self._bar.console.print(text, markup=False, highlight=False)
 
     def finish(self) -> None:

@@ -73,6 +73,8 @@ class StepOutcome:
 def run_step(machine: Machine, step: Step) -> StepOutcome:
     """Do one step on this rank, together with all others.
 
+    Torch's global generators are seeded for the step, so that dropout is the same after a resume.
+
     Raises:
         RunError: when the loss or the gradient is not finite (before the parameters change), or memory runs out.
     """
