@@ -79,6 +79,8 @@ def _print(report: CheckReport) -> None:
 
 def _facts(report: CheckReport) -> Iterator[tuple[str, str]]:
     yield "data set", f"{report.name} (domain {report.domain})" if report.domain else report.name
+    if report.terms:
+        yield "terms", report.terms
     for file, rows in report.rows.items():
         yield file, f"{rows:,} rows"
     found = report.found

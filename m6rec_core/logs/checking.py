@@ -59,6 +59,7 @@ class CheckReport(FrozenModel):
     folder: str
     name: str
     domain: str
+    terms: str
     rows: dict[str, int]
     problem_count: int
     problems: tuple[ProblemGroup, ...]
@@ -80,6 +81,7 @@ def check_logs(folder: Path) -> CheckReport:
         folder=str(folder),
         name=logs.name if logs else folder.resolve().name,
         domain=logs.domain.name if logs else "",
+        terms=logs.terms if logs else "",
         rows=found.rows,
         problem_count=len(found.problems),
         problems=_grouped(found.problems),

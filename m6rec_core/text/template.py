@@ -18,7 +18,7 @@ from collections.abc import Mapping
 _FIELD = re.compile(r"\{([^{}\[\]|]+)\}")
 _PART = re.compile(r"\[([^\[\]]*)\]")
 _ARTICLE = re.compile(r"\b([Aa])\(n\)\s+(?=(\S+))")
-_AN = re.compile(r"(?:[aeiou]|8|11(?!\d)|18(?!\d\d))", re.IGNORECASE)
+_AN = re.compile(r"(?:[aeiou]|8|(?:11|18)(?!\d))", re.IGNORECASE)
 _CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
 
