@@ -16,7 +16,8 @@ Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class Domain(FrozenModel):
-    """How a domain speaks (stage `text`). Templates are `str.format` strings over the text columns of the tables.
+    """How a domain speaks (stage `text`). Templates name the text columns of the tables: `{title}`, and optional parts in
+    `[..]` (`m6rec_core.text.template` has the rules).
 
     `noun`: what an item is ("movie"). `people`: who judges them ("viewers"). `item`: the item phrase used inside
     sentences. `short_item`: the compact phrase used in in-context lines. `user`: the user phrase, left out when a field

@@ -27,7 +27,12 @@ def locate(data: str, progress: bool = True) -> Path:
     """
     if data in PREPARERS:
         folder = home() / "data" / data
-        return folder if (folder / "dataset.json").is_file() else prepare(data, progress=progress)
+        try:
+            return folder if (folder / "dataset.json").is_file() else prepare(data, progress=progress)
+        except DataError:
+            if (folder / "dataset.json").is_file():  # another process prepared it between the look and the attempt
+                return folder
+            raise
     folder = Path(data).expanduser()
     if folder.is_dir():
         return folder
