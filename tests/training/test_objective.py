@@ -23,7 +23,7 @@ def gradients(toy: ModuleType, model: torch.nn.Module, ranks: int, per_forward: 
         model.zero_grad()
         for forward in forwards:
             losses = model(toy.collate([packs[index] for index in forward.packs]))
-            scale_to_step(weighted_sum(losses, WEIGHTS), samples, ranks, forward.counted).backward()
+            torch.autograd.backward(scale_to_step(weighted_sum(losses, WEIGHTS), samples, ranks, forward.counted))
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
                 average[name] += parameter.grad / ranks
@@ -54,7 +54,7 @@ def test_unequal_forwards_are_not_averaged() -> None:
 
 def test_repeated_forward_has_no_gradient() -> None:
     loss = torch.tensor([3.0], requires_grad=True)
-    scale_to_step(weighted_sum({"t": loss}), 10, 2, counted=False).backward()
+    torch.autograd.backward(scale_to_step(weighted_sum({"t": loss}), 10, 2, counted=False))
     assert loss.grad is not None
     assert float(loss.grad) == 0.0
 
@@ -62,7 +62,7 @@ def test_repeated_forward_has_no_gradient() -> None:
 def test_touching_gives_a_zero_gradient_to_each_parameter() -> None:
     parameters = [torch.nn.Parameter(torch.full((2, 3), 7.0)), torch.nn.Parameter(torch.tensor(1.0))]
     value = touch_all(parameters)
-    value.backward()
+    torch.autograd.backward(value)
     assert float(value.detach()) == 0.0
     assert all(p.grad is not None and not p.grad.any() for p in parameters)
 

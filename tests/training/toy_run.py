@@ -9,6 +9,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -89,9 +90,10 @@ class Toy(nn.Module):
         self.heads = nn.ModuleDict({name: Head(generator, dropout) for name in TASKS})
 
     def scores(self, task: str, features: Tensor) -> Tensor:
-        head = self.heads[task]
+        head = cast(Head, self.heads[task])
         hidden = torch.tanh((features + head.prompts) @ self.frozen)
-        return (head.dropout(hidden) @ head.w1 + head.b1).squeeze(1)
+        scores: Tensor = head.dropout(hidden) @ head.w1 + head.b1
+        return scores.squeeze(1)
 
     def forward(self, batch: ToyBatch) -> dict[str, Tensor]:
         return {
