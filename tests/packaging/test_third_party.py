@@ -44,6 +44,31 @@ print(json.dumps({
 """
 
 
+TINY = """
+import sys
+import torch
+from m6rec_core.testing import tiny_backbone, tiny_tokenizer
+
+tiny_backbone(dtype=torch.float32).decoder.save_pretrained(sys.argv[1])
+tiny_tokenizer().save_pretrained(sys.argv[1])
+"""
+
+
+def logs_of(films: int = 12, users: int = 10) -> dict[str, str]:
+    """Behaviour logs: every user rates every film, every other one with 5, the others with 1."""
+    items = "".join(f"{film},Film {film}\n" for film in range(films))
+    events = "".join(
+        f"{user},{film},{1_000_000 + 60 * (film * users + user)},{5 if (film + user) % 2 else 1}\n"
+        for film in range(films)
+        for user in range(users)
+    )
+    return {
+        "items.csv": "item_id,title\n" + items,
+        "events.csv": "user_id,item_id,timestamp,value\n" + events,
+        "dataset.json": '{"domain": "movies"}',
+    }
+
+
 def write(folder: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
         path = folder / name
@@ -128,6 +153,18 @@ def test_tutorial_plugin_works_without_touching_the_core(tutorial):
         "losses": [2],
         "ids": ["Fargo", "Crash"],
     }
+
+
+def test_tutorial_plugin_is_tuned_and_compared_by_m6rec_run(tutorial, tmp_path):
+    logs = write(tmp_path / "logs", logs_of())
+    assert run("-c", TINY, str(tmp_path / "tiny"), path=[tutorial[1]]).returncode == 0
+    settings = ["training.max_steps=2", "tuning.budget=0.9", "tuning.prompts=4", "evaluation.bootstrap=10"]
+    options = [part for setting in settings for part in ("--set", setting)]
+    places = ["--data", str(logs), "--backbone", str(tmp_path / "tiny"), "--output", str(tmp_path / "out")]
+    done = run("-m", "m6rec_core", "run", "--task", "popularity-text", *places, *options, path=[tutorial[1]])
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "metrics.json").is_file()
+    assert "auc" in done.stdout.lower()
 
 
 def test_tutorial_plugin_passes_the_conformance_kit(tutorial):
