@@ -54,7 +54,7 @@ class M6Rec(nn.Module):
     def predict(self, batch: Batch) -> dict[str, Sequence[Prediction]]:
         """Predictions per task, in the order of the task's samples."""
         views = self.views(batch)
-        return {name: self._tasks[name].decode(self.heads[name], view, _no_generation) for name, view in views.items()}
+        return {name: self._tasks[name].decode(self.heads[name], view, no_generation) for name, view in views.items()}
 
     def views(self, batch: Batch) -> dict[str, TaskView]:
         """Run the backbone once and hand every task the hidden states of its own rows."""
@@ -122,7 +122,8 @@ class _MixedAdapters:
         return None if total is None else total.view_as(z)
 
 
-def _no_generation(rows: Sequence[TextRow], max_new_tokens: int) -> Sequence[str]:
+def no_generation(rows: Sequence[TextRow], max_new_tokens: int) -> Sequence[str]:
+    """Stand in for the decoding stage: raise M6RecError, since this version scores only."""
     raise M6RecError(
         f"a task asked to continue {len(rows)} rows by {max_new_tokens} tokens, but this version scores only; "
         "generation comes with the decoding stage"

@@ -1,7 +1,7 @@
 """The values that travel through the stages, from a behaviour log to a prediction.
 
-Shape letters used in every docstring: B rows of a batch, N rows (or samples) of one task, T tokens, S segments, D hidden
-width, H heads, L layers, V vocabulary, K top-k, P soft prompts, C options.
+Shape letters used in every docstring: B rows of a batch, N rows (or samples) of one task, T tokens, S segments, D
+hidden width, H heads, L layers, V vocabulary, K top-k, P soft prompts, C options.
 """
 
 from __future__ import annotations
@@ -148,7 +148,8 @@ class BackboneSpec:
 class ScoredTokens:
     """The tokens of scored segments, for likelihood heads.
 
-    `hidden` [M, D]: final hidden state at the position that predicts each token; `ids` [M]; `row` [M] into the view's rows.
+    `hidden` [M, D]: final hidden state at the position that predicts each token; `ids` [M]; `row` [M] into the view's
+    rows.
     """
 
     hidden: Tensor
@@ -177,7 +178,9 @@ class TaskView:
 class Generate(Protocol):
     """Continues rows of text; given to `decode` for tasks that write text."""
 
-    def __call__(self, rows: Sequence[TextRow], max_new_tokens: int) -> Sequence[str]: ...
+    def __call__(self, rows: Sequence[TextRow], max_new_tokens: int) -> Sequence[str]:
+        """Return the continuation of each row, of at most `max_new_tokens` tokens, as text."""
+        ...
 
 
 @runtime_checkable
@@ -189,7 +192,9 @@ class PreparedHead(Protocol):
     values (the scale of numeric features, a bias), all of which belong to the head's state.
     """
 
-    def prepare(self, samples: Sequence[Sample]) -> None: ...
+    def prepare(self, samples: Sequence[Sample]) -> None:
+        """Set buffers and starting values from the training samples, n >= 1; may raise DataError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,8 +202,8 @@ class TaskManifest:
     """What a plugin says about its task. It is data: nothing here runs before the task is used.
 
     `hook_api`: the (lowest, highest) hook API version the plugin works with. `label_field`: the field of `sample` that
-    holds the answer; the core hides it to check that it never reaches the text. `score_field`: the field of `prediction`
-    that ranks. `metrics`: names from `m6rec_core.metrics.METRICS`. `baselines`: names from
+    holds the answer; the core hides it to check that it never reaches the text. `score_field`: the field of
+    `prediction` that ranks. `metrics`: names from `m6rec_core.metrics.METRICS`. `baselines`: names from
     `m6rec_core.baselines.TRIVIAL`; those of installed `m6rec.baselines` entry points are added by the run. `variants`:
     name -> another field of `prediction` that is reported beside `score_field` (a model without its calibration, say);
     scores and variants are probabilities. `quick`: run settings of a first run without further options, by dotted name;

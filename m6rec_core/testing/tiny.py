@@ -81,6 +81,9 @@ def tiny_backbone(  # noqa: PLR0913, PLR0917 - six independent choices, each wit
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=0.15)
+    for parameter in model.parameters():
+        # Parameters only: rounding the rotary frequencies (a buffer) would move every position.
+        parameter.data = parameter.data.to(dtype)
     model.config._attn_implementation = NAME
     spec = BackboneSpec(
         name=f"tiny-{family}",
@@ -91,4 +94,4 @@ def tiny_backbone(  # noqa: PLR0913, PLR0917 - six independent choices, each wit
         parameters=sum(p.numel() for p in model.parameters()),
         attention=attention,
     )
-    return Backbone(model.to(dtype), TextTokenizer(tokenizer, vocabulary), spec, kernel)
+    return Backbone(model, TextTokenizer(tokenizer, vocabulary), spec, kernel)

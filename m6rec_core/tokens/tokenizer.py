@@ -50,6 +50,11 @@ class TextTokenizer:
             return f"<prompt {-1 - token}>"
         return self.decode([token])
 
+    def special_tokens(self) -> dict[str, int]:
+        """The tokenizer's own special tokens, text to id; no text is ever encoded to one of these ids."""
+        added = self._tokenizer.added_tokens_decoder
+        return {token.content: int(number) for number, token in added.items() if token.special}
+
     def marker(self, marker: Marker) -> int:
         """Token id of a marker: V + offset."""
         return self.vocabulary + int(marker)
