@@ -16,7 +16,7 @@ Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class Domain(FrozenModel):
-    """How a domain speaks (stage `text`). Templates name the text columns of the tables: `{title}`, and optional parts in
+    """How a domain speaks (stage `text`). Templates name text columns, `{title}`, and may have optional parts in
     `[..]` (`m6rec_core.text.template` has the rules).
 
     `noun`: what an item is ("movie"). `people`: who judges them ("viewers"). `item`: the item phrase used inside
