@@ -37,8 +37,8 @@ class DinSettings:
     dropout: float = 0.2
     lr: float = 1e-3
     weight_decay: float = 0.1
-    drop_user: float = 0.3
-    drop_item: float = 0.05
+    drop_user: float = 0.7
+    drop_item: float = 0.2
     batch: int = 256
     check_steps: int = 80
     patience: int = 8
