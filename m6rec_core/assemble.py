@@ -44,7 +44,12 @@ class EncodedSamples:
 
 
 def assemble(
-    task: Task, settings: TaskConfig, tuning: TuningConfig, backbone: Backbone, seed: int, sizes: TuningPlan | None = None
+    task: Task,
+    settings: TaskConfig,
+    tuning: TuningConfig,
+    backbone: Backbone,
+    seed: int,
+    sizes: TuningPlan | None = None,
 ) -> Assembled:
     """Build head and tuned parts of a task on a backbone. Raises ConfigError when the budget does not allow the settings.
 

@@ -122,9 +122,9 @@ class TrainingConfig(FrozenModel):
     warmup: float = Field(default=0.1, ge=0, lt=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     clip_norm: float = Field(default=1.0, gt=0)
-    pack_tokens: int = Field(default=256, ge=16)
-    packs_per_step: int = Field(default=8, ge=1)
-    packs_per_forward: int = Field(default=4, ge=1)
+    pack_tokens: int = Field(default=640, ge=16)
+    packs_per_step: int = Field(default=4, ge=1)
+    packs_per_forward: int = Field(default=1, ge=1)
     evaluations: int = Field(default=4, ge=1)
     patience: int = Field(default=3, ge=1)
     checkpoints: int = Field(default=4, ge=0)

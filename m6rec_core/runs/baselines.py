@@ -1,0 +1,54 @@
+"""The comparison models of a run: the task's trivial ones, and those other packages offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from m6rec_core.baselines import TRIVIAL, Baseline, baseline_data
+from m6rec_core.errors import ConfigError, M6RecError, RegistryError
+from m6rec_core.registry import discover, load_entry
+from m6rec_core.runs.compare import Contender
+from m6rec_core.runs.data import RunRows
+from m6rec_core.types import TaskManifest
+
+GROUP = "m6rec.baselines"
+
+
+def baseline_names(manifest: TaskManifest, asked: Sequence[str] | None) -> list[str]:
+    """The names to run: those asked for, or the task's own and every installed one that is ready."""
+    installed = [entry.name for entry in discover(GROUP) if entry.state == "ready"]
+    if asked is None:
+        return [*manifest.baselines, *installed]
+    unknown = [name for name in asked if name not in TRIVIAL and name not in installed]
+    if unknown:
+        known = ", ".join([*TRIVIAL, *installed])
+        raise ConfigError(f"evaluation.baselines: there is no baseline {unknown[0]!r} (there are: {known})")
+    return list(asked)
+
+
+def run_baselines(rows: RunRows, names: Sequence[str], seed: int, say: Callable[[str], None]) -> list[Contender]:
+    """Fit and score each baseline on the run's own rows. An installed one that fails is reported and left out."""
+    data = baseline_data(rows.table)
+    train, valid, test = (rows.rows[part] for part in ("train", "valid", "test"))
+    found: list[Contender] = []
+    for name in names:
+        try:
+            result = _load(name).fit_predict(data, train, valid, test, seed)
+        except M6RecError as error:
+            if name in TRIVIAL:
+                raise
+            say(f"baseline {name} is left out: {error}")
+            continue
+        found.append(Contender(name, result.score, result.probability, dict(result.info)))
+    return found
+
+
+def _load(name: str) -> Baseline:
+    if name in TRIVIAL:
+        return TRIVIAL[name]
+    value = load_entry(GROUP, name)
+    if not isinstance(value, Baseline):
+        raise RegistryError(
+            f"baseline {name!r}: {type(value).__name__} has no fit_predict; see docs/writing-a-plugin.md"
+        )
+    return value
