@@ -24,30 +24,30 @@ class TextTokenizer:
         """Token ids of a segment, each in [0, V). Special tokens written in the text are split into plain ones."""
         ids = self._seen.get(text)
         if ids is None:
-            encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            # Half a surrogate pair, which JSON can smuggle in, is no character and cannot be tokenised: it becomes "?".
+            whole = text.encode("utf-8", "replace").decode("utf-8")
+            encoded = self._tokenizer(whole, add_special_tokens=False, split_special_tokens=True)["input_ids"]
             ids = tuple(int(i) for i in encoded)
             self._seen[text] = ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids; markers print as the paper writes them."""
+        """Text of token ids; markers print as the paper writes them, soft prompt slots as "<prompt 0>"."""
         parts: list[str] = []
         run: list[int] = []
         for token in (*ids, None):
-            if token is not None and token < self.vocabulary:
+            if token is not None and 0 <= token < self.vocabulary:
                 run.append(token)
                 continue
             if run:
                 parts.append(str(self._tokenizer.decode(run)))
                 run = []
             if token is not None:
-                parts.append(Marker(token - self.vocabulary).label)
+                parts.append(f"<prompt {-1 - token}>" if token < 0 else Marker(token - self.vocabulary).label)
         return "".join(parts)
 
     def piece(self, token: int) -> str:
         """The printable form of one token, marker or (negative) soft prompt slot."""
-        if token < 0:
-            return f"<prompt {-1 - token}>"
         return self.decode([token])
 
     def special_tokens(self) -> dict[str, int]:
