@@ -24,18 +24,16 @@ from typing import Any
 import pytest
 import torch
 
+from m6rec_core.assemble import assemble, encode
 from m6rec_core.backbone.hf import Backbone
-from m6rec_core.config import SamplingConfig, TrainingConfig, TuningConfig
-from m6rec_core.model import M6Rec, TunedTask
+from m6rec_core.config import Mode, SamplingConfig, TrainingConfig, TuningConfig
+from m6rec_core.model import M6Rec
 from m6rec_core.registry import load_task
 from m6rec_core.text.domains import load_domain
 from m6rec_core.tokens.batching import Encoded, Pack, collate, plan_packs
-from m6rec_core.tokens.encode import RowEncoder
 from m6rec_core.training.accelerator import make_accelerator
 from m6rec_core.training.loop import train
 from m6rec_core.training.plan import make_plan
-from m6rec_core.tuning.budget import plan
-from m6rec_core.tuning.task import build_tuning
 from m6rec_core.types import Event, Item
 
 PROMPTS = 8
@@ -96,37 +94,20 @@ def real_samples(sample_type: type[Any], sampling: SamplingConfig, rows: int) ->
     return [table.sample(int(index)) for index in table.choose("train", rows, seed=0)]
 
 
-def prepare(backbone: Backbone, folder: str, tiny: bool, rows: int, mode: str) -> Work:
-    """Encode the rows once, tune-ready model included; none of this is timed on either side."""
+def prepare(backbone: Backbone, folder: str, tiny: bool, rows: int, mode: Mode) -> Work:
+    """Encode the rows once and build the model that is ready to tune; none of this is timed on either side."""
     task = load_task("ctr")
-    tuning_config = TuningConfig(mode=mode, prompts=PROMPTS, budget=0.5 if tiny else 0.01, train_markers=False)
-    options = "option" in mode
-    settings = {"domain": load_domain("movies"), "calibration": False, "soft_options": options, "max_tokens": 1024}
-    config = task.manifest.config(**settings)
-    samples = (
-        made_up_samples(task.manifest.sample, 3, 6)
-        if tiny
-        else real_samples(task.manifest.sample, config.sampling, rows)
-    )
-    head = task.build_head(config, backbone.spec)
-    head_parameters = sum(p.numel() for p in head.parameters())
-    sizes = plan(tuning_config, backbone.spec, backbone.heads, 2, head_parameters)
-    encode = backbone.tokenizer.encode
-    tuning = build_tuning(
-        tuning_config, sizes, backbone.spec, backbone.embedding, encode(config.instruction),
-        [encode(word) for word in config.options], seed=0,
-    )  # fmt: skip
-    encoder = RowEncoder(backbone.tokenizer, tuning.prompt_count, config.max_tokens)
-    encoded = [
-        Encoded("ctr", n, s, tuple(encoder(row) for row in task.serialize_sample(s, config).rows))
-        for n, s in enumerate(samples)
-    ]
+    tuning = TuningConfig(mode=mode, prompts=PROMPTS, budget=0.5 if tiny else 0.01, train_markers=False)
+    config = task.manifest.config(domain=load_domain("movies"), calibration=False, max_tokens=1024)
+    kind = task.manifest.sample
+    samples = made_up_samples(kind, 3, 6) if tiny else real_samples(kind, config.sampling, rows)
+    tuned = assemble(task, config, tuning, backbone, seed=0).tuned
     training = TrainingConfig(evaluations=1, checkpoints=0, packs_per_step=2 if tiny else 8)
+    encoded = encode("ctr", tuned, samples, backbone).samples
     packs = plan_packs(encoded, training.pack_tokens, backbone.causal)
     order = make_plan(len(packs), training.packs_per_step, 1, None, training.seed).epoch(0)
     steps = [[s for p in step.packs for tree in packs[p].trees for s in tree.samples] for step in order]
-    model = M6Rec(backbone, {"ctr": TunedTask(task, config, tuning, head)})
-    return Work(backbone, folder, model, packs, steps, training)
+    return Work(backbone, folder, M6Rec(backbone, {"ctr": tuned}), packs, steps, training)
 
 
 def time_m6rec(work: Work, name: str) -> Timing:
@@ -224,10 +205,8 @@ def compare(tiny: bool, rows: int, rows_per_forward: int, limit: int | None) -> 
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as scratch:
         backbone, folder = load(tiny, scratch)
-        timings = [
-            time_m6rec(prepare(backbone, folder, tiny, rows, mode), f"m6rec ({mode})")
-            for mode in ("prompt", "option-adapter")
-        ]
+        modes: tuple[Mode, ...] = ("prompt", "option-adapter")
+        timings = [time_m6rec(prepare(backbone, folder, tiny, rows, mode), f"m6rec ({mode})") for mode in modes]
         work = prepare(backbone, folder, tiny, rows, "prompt")
         timings += [time_trainer(work, attention, rows_per_forward, limit) for attention in ("sdpa", "eager")]
     return timings
@@ -267,7 +246,7 @@ def test_both_sides_do_the_same_work_on_a_tiny_backbone(capsys: pytest.CaptureFi
 @pytest.mark.benchmark
 def test_ratio_on_the_real_backbone() -> None:
     """Printed with -s; asserted are the equal work and that the ratio is finite."""
-    timings = compare(tiny=False, rows=384, rows_per_forward=16, limit=None)
+    timings = compare(tiny=False, rows=192, rows_per_forward=16, limit=None)
     check_equal_work(timings)
     assert all(ratio > 0 for ratio in report(timings).values())
 
@@ -276,7 +255,7 @@ def main(arguments: Sequence[str]) -> None:
     """Print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="a random backbone and made-up rows")
-    parser.add_argument("--rows", type=int, default=384, help="training rows")
+    parser.add_argument("--rows", type=int, default=192, help="training rows")
     parser.add_argument("--rows-per-forward", type=int, default=16, help="the Trainer's micro-batch")
     parser.add_argument("--trainer-steps", type=int, help="time fewer steps of the Trainer, which is slow")
     parser.add_argument("--json", type=Path, help="also write the timings to a file")
