@@ -63,7 +63,7 @@ class Backbone(nn.Module):
         """Token ids [G, T] to hidden states [G, T, D]."""
         return cast(Tensor, self.decoder.model.embed_tokens(ids))
 
-    def run(  # noqa: PLR0913, PLR0917 - hidden states, who sees whom, which layers, and two options
+    def run(
         self, hidden: Tensor, layout: Layout, start: int, stop: int, ffn: Ffn | None = None, scope: Scope = "row"
     ) -> Tensor:
         """Run layers [start, stop) on hidden states [G, T, D].

@@ -209,7 +209,7 @@ def _cuda_devices() -> int:
 
 
 def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(list(command), env=dict(environment))  # noqa: S603 - our own interpreter and arguments
+    return subprocess.Popen(list(command), env=dict(environment))
 
 
 def _start_group(n: int, arguments: Sequence[str], environment: Mapping[str, str]) -> list[subprocess.Popen[bytes]]:

@@ -33,7 +33,7 @@ import click
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the table.")
-def run(  # noqa: PLR0913, PLR0917 - one parameter per option
+def run(
     task_name: str,
     data: str | None,
     backbone: str | None,
@@ -74,7 +74,7 @@ def _asked(task: str, data: str | None, backbone: str | None, tuning: str | None
     return layer
 
 
-def _run_here(  # noqa: PLR0913, PLR0917
+def _run_here(
     task_name: str,
     asked: dict[str, Any],
     assignments: tuple[str, ...],

@@ -59,7 +59,7 @@ class Comparison:
         }
 
 
-def compare(  # noqa: PLR0913
+def compare(
     model: Contender,
     others: Sequence[Contender],
     label: Floats,

@@ -217,7 +217,7 @@ def _score_test(prepared: Prepared, model: M6Rec, accelerator: Accelerator, quie
         return score_packs(model, prepared.task.name, part.packs, fields, accelerator, tick=tick)
 
 
-def _finish(  # noqa: PLR0913, PLR0917
+def _finish(
     prepared: Prepared,
     model: M6Rec,
     result: TrainResult,

@@ -26,7 +26,7 @@ def score_columns(manifest: TaskManifest) -> dict[str, str]:
     return {"": manifest.score_field, **manifest.variants}
 
 
-def score_packs(  # noqa: PLR0913
+def score_packs(
     model: M6Rec,
     name: str,
     packs: Sequence[Pack],

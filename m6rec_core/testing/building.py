@@ -25,7 +25,7 @@ def as_task(task: Task | ModuleType) -> Task:
     return task_from_module(task) if isinstance(task, ModuleType) else task
 
 
-def build_tuned(  # noqa: PLR0913, PLR0917 - what a tuned task is made of
+def build_tuned(
     task: Task | ModuleType,
     config: TaskConfig,
     backbone: Backbone,

@@ -63,7 +63,7 @@ class TaskConformance:
         return tiny_backbone()
 
     @pytest.fixture
-    def case(  # noqa: PLR0913, PLR0917 - one argument per fixture
+    def case(
         self,
         task: Task | ModuleType,
         config: TaskConfig,

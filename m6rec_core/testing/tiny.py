@@ -34,7 +34,7 @@ def tiny_tokenizer(vocabulary: int = 320) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_CORPUS, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")  # type: ignore[no-untyped-call]  # noqa: S106
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")  # type: ignore[no-untyped-call]
 
 
 def tiny_config(family: Family, layers: int, vocabulary: int) -> Any:
@@ -61,7 +61,7 @@ def tiny_config(family: Family, layers: int, vocabulary: int) -> Any:
     return MistralConfig(**shape, sliding_window=None)
 
 
-def tiny_backbone(  # noqa: PLR0913, PLR0917 - six independent choices, each with a default
+def tiny_backbone(
     family: Family = "llama",
     layers: int = 3,
     dtype: torch.dtype = torch.float64,

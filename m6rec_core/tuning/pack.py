@@ -90,7 +90,7 @@ def round_to_pack(tuning: nn.Module, head: nn.Module) -> None:
         parameter.copy_(half if suits else parameter.float())
 
 
-def save_pack(  # noqa: PLR0913 - what a pack is made of, and one permission
+def save_pack(
     path: Path,
     tuning: TaskTuning,
     head: nn.Module,

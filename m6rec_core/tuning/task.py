@@ -70,7 +70,7 @@ class TaskTuning(nn.Module):
         return found if self.soft is None else [self.soft.prompts, *found]
 
 
-def build_tuning(  # noqa: PLR0913, PLR0917 - the seven independent inputs of a tuning; a bundle would only move them
+def build_tuning(
     config: TuningConfig,
     plan: TuningPlan,
     spec: BackboneSpec,
