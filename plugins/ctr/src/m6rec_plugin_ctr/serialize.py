@@ -2,7 +2,7 @@
 
 in-context (compact; a pretrained language model continues the pattern):
 
-    A 24 year old male technician.
+    A 24 year old male technician
     Toy Story, liked by most viewers: liked
     GoldenEye, liked by some viewers: disliked
     Titanic, loved by most viewers:
@@ -46,16 +46,17 @@ def serialize(sample: CtrSample, config: CtrConfig) -> Serialized:
 
 def _lines(sample: CtrSample, config: CtrConfig, domain: Domain) -> TextRow:
     segments: list[Segment] = []
-    if config.user_phrase and sample.user:
-        segments.append(Segment(user_phrase(domain, sample.user) + "\n", Region.BIDIRECTIONAL))
+    person = user_phrase(domain, sample.user) if config.user_phrase else ""
+    if person:
+        segments.append(Segment(f"{person}\n", Region.BIDIRECTIONAL))
     for event in sample.history:
         line = _line(event.item, event.statistics, config, domain)
         outcome = "" if event.liked is None else " " + outcome_word(domain, event.liked)
         segments.append(Segment(f"{line}:{outcome}\n", Region.BIDIRECTIONAL, droppable=True))
     target = _line(sample.candidate, sample.statistics, config, domain)
-    if config.user_words:
-        stats = sample.statistics
-        target += "; " + user_rate_word(stats.get("user_rate", 0.5), stats.get("user_count", 0.0), domain).rstrip(".")
+    stats = sample.statistics
+    if config.user_words and "user_rate" in stats:
+        target += "; " + user_rate_word(stats["user_rate"], stats.get("user_count", 0.0), domain).rstrip(".")
     segments.append(Segment(f"{target}:", Region.AUTOREGRESSIVE))
     return TextRow(tuple(segments), markers=False)
 
@@ -69,8 +70,8 @@ def _line(item: Item, statistics: Mapping[str, float], config: CtrConfig, domain
 
 def _paper(sample: CtrSample, config: CtrConfig, domain: Domain) -> TextRow:
     source = [Segment(f"{month_word(sample.timestamp)}. ", Region.BIDIRECTIONAL)]
-    person = user_phrase(domain, sample.user) if config.user_phrase and sample.user else "A user."
-    source.append(Segment(person.rstrip(".") + ", ", Region.BIDIRECTIONAL))
+    person = user_phrase(domain, sample.user) if config.user_phrase else ""
+    source.append(Segment(f"{person or 'A user'}, ", Region.BIDIRECTIONAL))
     source.extend(
         Segment(_past(event, sample.timestamp, domain), Region.BIDIRECTIONAL, droppable=True)
         for event in sample.history
