@@ -11,6 +11,7 @@ was left out is really absent, entry points and all.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -33,16 +34,16 @@ def main(arguments: list[str]) -> None:
 
 def _shared_environment(folder: Path) -> Path:
     """Return the interpreter of the shared environment, building it unless its stamp matches the input lists."""
-    inputs = b"".join((ROOT / name).read_bytes() for name in ("constraints.txt", "pyproject.toml"))
-    digest = hashlib.sha256(inputs + sys.version.encode()).hexdigest()
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    inputs = [sys.version, (ROOT / "constraints.txt").read_text(), settings["project"], settings["dependency-groups"]]
+    digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
     stamp, python = folder / STAMP, folder / "bin" / "python"
     if stamp.is_file() and stamp.read_text() == digest:
         return python
     if folder.exists():
         shutil.rmtree(folder)
     _run(sys.executable, "-m", "venv", str(folder))
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    tools = [requirement for group in GROUPS for requirement in groups[group]]
+    tools = [requirement for group in GROUPS for requirement in settings["dependency-groups"][group]]
     _run(str(python), "-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), *tools, "-e", str(ROOT))
     stamp.write_text(digest)
     return python
