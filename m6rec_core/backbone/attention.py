@@ -33,7 +33,7 @@ def mask_for(kernel: Kernel, layout: Layout, scope: Scope, dtype: torch.dtype) -
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, torch.finfo(dtype).min)
 
 
-def attention(
+def attention(  # noqa: PLR0913, PLR0917 - the signature of transformers' attention interface
     module: torch.nn.Module,
     query: Tensor,
     key: Tensor,

@@ -22,7 +22,7 @@ FIRST, SECOND = "first", "second"
 """Names of the two instances of the task that clauses put into one batch."""
 
 
-class Violation(AssertionError):
+class Violation(AssertionError):  # noqa: N818 - a finding about a plugin, not an error of the kit
     """A plugin breaks a clause; `number` is the clause's."""
 
     def __init__(self, number: int, reason: str) -> None:
