@@ -29,7 +29,8 @@ def tell(error: BaseException) -> int:
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        _say("interrupted", INTERRUPTED)
+        hint = str(error) or str(error.__cause__ or "")  # click makes an Abort of the interruption
+        _say(f"interrupted: {hint}" if hint else "interrupted", INTERRUPTED)
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         # What is still buffered would raise again while the interpreter shuts down.

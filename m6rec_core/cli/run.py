@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from m6rec_core.logs.schema import Logs
+    from m6rec_core.registry import Task
 
 
 @click.command()
@@ -33,7 +42,7 @@ import click
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the table.")
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one parameter per option
     task_name: str,
     data: str | None,
     backbone: str | None,
@@ -50,12 +59,14 @@ def run(
     from m6rec_core.cli.launch import relaunch_if_needed
 
     asked = _asked(task_name, data, backbone, tuning, shots)
-    code = relaunch_if_needed(sys.argv[1:], num_processes)
-    if code is not None:
-        if code:
+    try:
+        code = relaunch_if_needed(sys.argv[1:], num_processes)
+        if code is None:
+            _run_here(task_name, asked, assignments, config_file, output, resume, as_json)
+        elif code:
             sys.exit(code)
-        return
-    _run_here(task_name, asked, assignments, config_file, output, resume, as_json)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt("give the same command with --resume to go on from the last checkpoint") from error
 
 
 def _asked(task: str, data: str | None, backbone: str | None, tuning: str | None, shots: str | None) -> dict[str, Any]:
@@ -83,48 +94,57 @@ def _run_here(
     resume: bool,
     as_json: bool,
 ) -> None:
+    """Run in this process, which may be one of a group."""
+    from m6rec_core.cli.launch import check_group, group_size
     from m6rec_core.registry import load_task
-    from m6rec_core.runs.settings import merge, parse_assignments, read_config, resolve
+    from m6rec_core.runs.files import CONFIG, choose_output, finite
+    from m6rec_core.runs.settings import parse_assignments, read_config, resolve
+    from m6rec_core.text.domains import PRODUCTS
 
     task = load_task(task_name)
-    file = read_config(config_file) if config_file else {}
-    given = [file, parse_assignments(assignments), asked]
-    source = merge({"data": task.manifest.default_data}, merge(file, asked))["data"]
+    layers = [read_config(config_file) if config_file else {}, parse_assignments(assignments), asked]
+    source = _source(task, layers)
+    chosen = choose_output(output, f"{task_name}-{Path(source).resolve().name}", resume)
+    if resume and (chosen / CONFIG).is_file():
+        layers.insert(0, read_config(chosen / CONFIG))
+        source = _source(task, layers)
+    layers.insert(0, {"data": source})
+    early = resolve(task.manifest, layers, PRODUCTS)  # a wrong setting shows before anything is fetched
 
-    import json
-
-    from m6rec_core.logs.datasets import locate
-    from m6rec_core.logs.reading import read_logs
-    from m6rec_core.runs.files import choose_output
     from m6rec_core.runs.pipeline import Clock, show
     from m6rec_core.runs.pipeline import run as run_stages
     from m6rec_core.training.accelerator import make_accelerator
 
-    clock = Clock()
-    label = f"{task_name}-{Path(str(source)).name}"
-    chosen = choose_output(output, label, resume)
+    accelerator = make_accelerator(early.training, chosen)
+    check_group(accelerator.num_processes, group_size(os.environ))
+    chosen, clock = _agree(accelerator, chosen), Clock()
     with clock.stage("data"):
-        folder = locate(str(source))
-        logs = read_logs(folder)
-    config = resolve(task.manifest, [{"data": source}, *given], logs.domain)
-    accelerator = make_accelerator(config.training, chosen)
-    chosen = _agree(accelerator, chosen)
+        logs = _logs(source, accelerator, as_json)
+    config = resolve(task.manifest, layers, logs.domain)
     outcome = run_stages(task, config, logs, accelerator, chosen, resume, clock, quiet=as_json)
-    if outcome is None:
-        return
-    if as_json:
-        click.echo(json.dumps(_json(outcome.metrics), indent=2))
-    else:
+    if outcome is not None and as_json:
+        click.echo(json.dumps(finite(dict(outcome.metrics)), indent=2))
+    elif outcome is not None:
         show(outcome)
 
 
-def _json(metrics: Any) -> Any:
-    from m6rec_core.runs.files import finite
+def _source(task: Task, layers: Sequence[dict[str, Any]]) -> str:
+    """The data set that the layers of settings name, the last one first, or the task's own."""
+    named = [layer["data"] for layer in layers if "data" in layer]
+    return str(named[-1]) if named else task.manifest.default_data
 
-    return finite(dict(metrics))
+
+def _logs(source: str, accelerator: Accelerator, quiet: bool) -> Logs:
+    """Read the logs; of several processes the main one fetches and prepares a known data set, the others wait."""
+    from m6rec_core.logs.datasets import locate
+    from m6rec_core.logs.reading import read_logs
+
+    with accelerator.main_process_first():
+        folder = locate(source, progress=not quiet)
+    return read_logs(folder)
 
 
-def _agree(accelerator: Any, output: Path) -> Path:
+def _agree(accelerator: Accelerator, output: Path) -> Path:
     """All ranks write about the same folder: the main process's choice."""
     from accelerate.utils import broadcast_object_list
 

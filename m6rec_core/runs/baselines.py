@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from m6rec_core.baselines import TRIVIAL, Baseline, baseline_data
 from m6rec_core.errors import ConfigError, M6RecError, RegistryError
+from m6rec_core.metrics import METRICS, MetricInput
 from m6rec_core.registry import discover, load_entry
 from m6rec_core.runs.compare import Contender
 from m6rec_core.runs.data import RunRows
@@ -34,12 +35,28 @@ def run_baselines(rows: RunRows, names: Sequence[str], seed: int, say: Callable[
     for name in names:
         try:
             result = _load(name).fit_predict(data, train, valid, test, seed)
-        except M6RecError as error:
+        except Exception as error:
+            # Another package's comparison must not cost a run its result, whatever goes wrong in it.
             if name in TRIVIAL:
                 raise
-            say(f"baseline {name} is left out: {error}")
+            reason = error if isinstance(error, M6RecError) else f"{type(error).__name__}: {error}"
+            say(f"baseline {name} is left out: {' '.join(str(reason).split())}")
             continue
         found.append(Contender(name, result.score, result.probability, dict(result.info)))
+    return found
+
+
+def valid_references(rows: RunRows, manifest: TaskManifest, seed: int) -> dict[str, float]:
+    """The task's first metric of its trivial baselines on the valid rows, for the learning curve (not random's)."""
+    data = baseline_data(rows.table)
+    train, valid = rows.rows["train"], rows.rows["valid"]
+    metric = METRICS[manifest.metrics[0]]
+    found = {}
+    for name in manifest.baselines:
+        if name != "random" and name in TRIVIAL:
+            result = TRIVIAL[name].fit_predict(data, train, valid, valid, seed)
+            answers = MetricInput(data.label[valid], result.score, result.probability, data.user[valid])
+            found[name] = metric.function(answers)
     return found
 
 

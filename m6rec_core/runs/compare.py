@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contender:
-    """Scores of one model on the test rows: `score` [n] ranks, `probability` [n] of a positive, `info` for the record."""
+    """One model's answers on the test rows: `score` [n] ranks, `probability` [n] of a positive."""
 
     name: str
     score: Floats
@@ -26,8 +26,10 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row of the table: metric name -> interval, by slice ("all", "warm", "cold"), and the model's lead in the first
-    metric over this contender (paired; None for the model itself)."""
+    """One row of the table: metric name -> interval, by slice ("all", "warm", "cold").
+
+    `lead`: the model's lead in the first metric over this contender (paired; None for the model itself).
+    """
 
     name: str
     slices: Mapping[str, Mapping[str, Interval]]

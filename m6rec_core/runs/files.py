@@ -24,8 +24,8 @@ CURVE = "learning-curve.png"
 def choose_output(asked: Path | None, label: str, resume: bool, root: Path = Path("runs")) -> Path:
     """The folder of a run: the one asked for, or `runs/<label>-<number>`.
 
-    With `resume` and no folder: the newest unfinished run of that label. Raises RunError when the folder holds a finished
-    run, or something else, or when there is nothing to resume.
+    With `resume` and no folder: the newest unfinished run of that label. Raises RunError when the folder holds a
+    finished run, or something else, or when there is nothing to resume.
     """
     if asked is not None:
         _check_free(asked, resume)
@@ -45,8 +45,12 @@ def _check_free(folder: Path, resume: bool) -> None:
         raise RunError(f"{folder} is a file; give --output a folder")
     if (folder / METRICS).exists():
         raise RunError(f"{folder} already holds a finished run; choose another --output")
-    if folder.is_dir() and any(folder.iterdir()) and not resume:
-        raise RunError(f"{folder} is not empty: go on with --resume, or choose another --output")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / CONFIG).is_file():
+        raise RunError(f"{folder} is not empty and holds no run of m6rec; choose another --output")
+    if not resume:
+        raise RunError(f"{folder} holds an unfinished run: go on with --resume, or choose another --output")
 
 
 @contextmanager

@@ -1,9 +1,10 @@
-"""`m6rec run`: the stages of a run in order. Each stage is a function of what came before; files are written once, whole."""
+"""`m6rec run`: the stages of a run in order. Each stage is a function of what came before; files are written whole."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,34 +14,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from m6rec_core import __version__
-from m6rec_core.assemble import Assembled, assemble
-from m6rec_core.backbone.hf import Backbone
+from m6rec_core.assemble import assemble
 from m6rec_core.backbone.load import load_backbone
 from m6rec_core.backbone.precision import name_of, resolve
 from m6rec_core.config import RunConfig
-from m6rec_core.hookspecs import HOOK_API
 from m6rec_core.logs.schema import Logs
 from m6rec_core.metrics import METRICS, MetricInput
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task
 from m6rec_core.runs import files
-from m6rec_core.runs.baselines import baseline_names, run_baselines
+from m6rec_core.runs.baselines import baseline_names, run_baselines, valid_references
 from m6rec_core.runs.compare import Comparison, Contender, compare
-from m6rec_core.runs.data import PARTS, PackedPart, RunRows, choose_rows, pack_part
+from m6rec_core.runs.data import PARTS, choose_rows, pack_part
+from m6rec_core.runs.progress import counting
+from m6rec_core.runs.record import Prepared, record, record_pack, record_predictions
 from m6rec_core.runs.report import plot_curve, print_report
-from m6rec_core.runs.scoring import score_columns, score_packs
+from m6rec_core.runs.scoring import own_packs, score_columns, score_packs
+from m6rec_core.runs.settings import to_yaml
 from m6rec_core.tokens.batching import collate
 from m6rec_core.training.loop import TrainResult, train
 from m6rec_core.training.progress import make_progress
 from m6rec_core.tuning.modes import MODES
-from m6rec_core.tuning.pack import PackManifest, PackPlugin, pack_backbone, round_to_pack, save_pack
-from m6rec_core.types import PreparedHead
+from m6rec_core.tuning.pack import round_to_pack
+from m6rec_core.types import PreparedHead, TaskManifest
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 SCORE = "m6rec"
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +59,6 @@ class Clock:
             yield
         finally:
             self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - start
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """Everything a run needs before it tunes."""
-
-    task: Task
-    config: RunConfig
-    rows: RunRows
-    backbone: Backbone
-    assembled: Assembled
-    parts: Mapping[str, PackedPart]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,41 +80,37 @@ def run(
     clock: Clock,
     quiet: bool = False,
 ) -> Outcome | None:
-    """Run everything; returns the outcome on the main process and None on the others."""
+    """Run everything; returns the outcome on the main process and None on the others. `quiet`: no progress."""
     main = accelerator.is_main_process
-    say = _say if main and not quiet else (lambda _line: None)
+    shown = main and not quiet
+    say = say_line if shown else _silent
     prepared = prepare(task, config, logs, accelerator, clock, say)
     if main:
-        output.mkdir(parents=True, exist_ok=True)
-        files.write_text(output / files.CONFIG, _yaml(prepared.config))
+        files.write_text(output / files.CONFIG, to_yaml(prepared.config))
     for line in describe(prepared):
         say(line)
     model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned})
     with clock.stage("tune"):
-        result = _tune(prepared, model, accelerator, output, resume, quiet)
+        result = _tune(prepared, model, accelerator, output, resume, shown)
     round_to_pack(model.tunings, model.heads)
     with clock.stage("score"):
-        scores = _score_test(prepared, model, accelerator, quiet)
+        scores = _score_test(prepared, model, accelerator, shown)
     if not main:
         return None
     with clock.stage("baselines"):
-        contenders = run_baselines(
-            prepared.rows,
-            baseline_names(task.manifest, prepared.config.evaluation.baselines),
-            prepared.config.training.seed,
-            say,
-        )
+        names = baseline_names(task.manifest, prepared.config.evaluation.baselines)
+        contenders = run_baselines(prepared.rows, names, prepared.config.training.seed, say)
     with clock.stage("report"):
         return _finish(prepared, model, result, scores, contenders, output, clock)
 
 
 def prepare(
-    task: Task, config: RunConfig, logs: Logs, accelerator: Accelerator, clock: Clock, say: Any = lambda _line: None
+    task: Task, config: RunConfig, logs: Logs, accelerator: Accelerator, clock: Clock, say: Say = lambda _line: None
 ) -> Prepared:
     """Choose the rows, load the backbone, put the task together and pack its samples."""
     with clock.stage("samples"):
         rows = choose_rows(task, config, logs)
-    dtype = resolve(config.training.precision, accelerator.device)
+    dtype = _same_on_all(resolve(config.training.precision, accelerator.device), accelerator)
     if MODES[config.tuning.mode].backbone and dtype is torch.bfloat16:
         dtype = torch.float32  # weights that train need the small updates bf16 rounds away
     config = config.model_copy(update={"training": config.training.model_copy(update={"precision": name_of(dtype)})})
@@ -140,32 +126,43 @@ def prepare(
     return Prepared(task, config, rows, backbone, assembled, parts)
 
 
+def _same_on_all(dtype: torch.dtype, accelerator: Accelerator) -> torch.dtype:
+    """The main process's measurement decides: ranks that measured differently would compute in different formats."""
+    from accelerate.utils import broadcast_object_list
+
+    found: list[torch.dtype] = [dtype]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(found)
+    return found[0]
+
+
 def describe(prepared: Prepared) -> list[str]:
     """What is about to happen, in a few lines."""
-    config, rows = prepared.config, prepared.rows
+    config, rows, spec = prepared.config, prepared.rows, prepared.backbone.spec
     splits, parts = rows.table.splits, prepared.parts
+    fewer = parts["train"].samples < len(splits["train"])
+    used = ", ".join(f"{part} {parts[part].samples:,} of {len(splits[part]):,}" for part in PARTS)
+    lengths = ", ".join(f"{part} {parts[part].tokens / parts[part].samples:.1f} per row" for part in PARTS)
+    frozen = "all weights train" if MODES[config.tuning.mode].backbone else "frozen"
     lines = [
-        "rows        " + ", ".join(f"{part} {parts[part].samples:,} of {len(splits[part]):,}" for part in PARTS)
-        + ("  (all training rows: --shots all)" if parts["train"].samples < len(splits["train"]) else ""),
-        "tokens      " + ", ".join(f"{part} {parts[part].tokens / parts[part].samples:.1f} per row" for part in PARTS)
-        + ", shared beginnings counted once",
-        f"backbone    {prepared.backbone.spec.name}, {prepared.backbone.spec.parameters / 1e6:.1f} M parameters, frozen, "
-        f"{config.training.precision}" if not MODES[config.tuning.mode].backbone else
-        f"backbone    {prepared.backbone.spec.name}, all weights train, {config.training.precision}",
+        f"rows        {used}{'  (all training rows: --shots all)' if fewer else ''}",
+        f"tokens      {lengths}, shared beginnings counted once",
+        f"backbone    {spec.name}, {spec.parameters / 1e6:.1f} M parameters, {frozen}, {config.training.precision}",
         f"tuning      {config.tuning.mode}, {prepared.assembled.plan.parameters:,} parameters "
         f"({prepared.assembled.plan.share:.2%})",
-    ]  # fmt: skip
+    ]
     cut = sum(part.truncated_rows for part in parts.values())
     if cut:
         dropped = sum(part.dropped_segments for part in parts.values())
         lines.append(
-            f"length      {cut:,} rows were longer than {config.settings.max_tokens} tokens: {dropped:,} oldest segments left out"
+            f"length      {cut:,} rows were longer than {config.settings.max_tokens} tokens: {dropped:,} oldest "
+            "segments left out"
         )
     return lines
 
 
 def _tune(
-    prepared: Prepared, model: M6Rec, accelerator: Accelerator, output: Path, resume: bool, quiet: bool
+    prepared: Prepared, model: M6Rec, accelerator: Accelerator, output: Path, resume: bool, shown: bool
 ) -> TrainResult:
     task, config = prepared.task, prepared.config
     vocabulary = prepared.backbone.spec.vocabulary
@@ -183,8 +180,7 @@ def _tune(
     return train(
         model, prepared.parts["train"].packs, evaluate, config.training,
         collate=lambda packs: collate(packs, vocabulary), accelerator=accelerator, output=output, resume=resume,
-        progress=make_progress(accelerator.is_main_process and not quiet), tasks={task.name: 1.0},
-        fingerprint=_fingerprint(prepared),
+        progress=make_progress(shown), tasks={task.name: 1.0}, fingerprint=_fingerprint(prepared),
     )  # fmt: skip
 
 
@@ -207,14 +203,20 @@ def _fingerprint(prepared: Prepared) -> dict[str, str]:
     }
 
 
-def _score_test(prepared: Prepared, model: M6Rec, accelerator: Accelerator, quiet: bool) -> NDArray[np.float64]:
-    from m6rec_core.runs.progress import counting
-
-    part = prepared.parts["test"]
+def _score_test(prepared: Prepared, model: M6Rec, accelerator: Accelerator, shown: bool) -> NDArray[np.float64]:
+    packs = prepared.parts["test"].packs
     fields = list(score_columns(prepared.task.manifest).values())
-    shown = accelerator.is_main_process and not quiet
-    with counting("scoring test rows", part.samples // accelerator.num_processes, shown) as tick:
-        return score_packs(model, prepared.task.name, part.packs, fields, accelerator, tick=tick)
+    share = sum(pack.samples for pack in own_packs(packs, accelerator))
+    group = accelerator.num_processes
+    title = "scoring test rows" if group == 1 else f"scoring test rows (first of {group} processes)"
+    with counting(title, share, shown) as tick:
+        return score_packs(model, prepared.task.name, packs, fields, accelerator, tick=tick)
+
+
+def contenders_of(manifest: TaskManifest, scores: NDArray[np.float64]) -> list[Contender]:
+    """The model and its variants from scores [n, len(score_columns)]."""
+    names = [SCORE if not name else f"{SCORE}, {name}" for name in score_columns(manifest)]
+    return [Contender(name, scores[:, i], scores[:, i], {}) for i, name in enumerate(names)]
 
 
 def _finish(
@@ -229,90 +231,20 @@ def _finish(
     """Compare, write every file, and leave `metrics.json` for last: it marks the run as finished."""
     config, rows, manifest = prepared.config, prepared.rows, prepared.task.manifest
     test = rows.rows["test"]
-    label, user = rows.table.label[test], rows.table.user[test]
     cold = rows.table.cold(test, config.evaluation.cold_below)
-    names = [SCORE if not name else f"{SCORE}, {name}" for name in score_columns(manifest)]
-    own = [Contender(name, scores[:, i], scores[:, i], {}) for i, name in enumerate(names)]
+    everyone = [*contenders_of(manifest, scores), *baselines]
     comparison = compare(
-        own[0], [*own[1:], *baselines], label, user, cold, manifest.metrics, config.evaluation.bootstrap
-    )
-    metrics = _record(prepared, result, comparison, clock)
-    _write_predictions(output / files.PREDICTIONS, prepared, [*own, *baselines], cold)
-    plot_curve(result.history, output / files.CURVE, {}, manifest.metrics[0])
-    _write_pack(output / files.PACK, prepared, model, metrics)
+        everyone[0], everyone[1:], rows.table.label[test], rows.table.user[test], cold, manifest.metrics,
+        config.evaluation.bootstrap,
+    )  # fmt: skip
+    metrics = record(prepared, result, comparison, clock.stages)
+    record_predictions(output / files.PREDICTIONS, prepared, everyone, cold)
+    first = manifest.metrics[0]
+    references = valid_references(rows, manifest, config.training.seed)
+    plot_curve(result.history, output / files.CURVE, references, first)
+    record_pack(output / files.PACK, prepared, model, metrics)
     files.write_json(output / files.METRICS, metrics)
     return Outcome(comparison, metrics, output)
-
-
-def _record(prepared: Prepared, result: TrainResult, comparison: Comparison, clock: Clock) -> dict[str, Any]:
-    config, spec, plan = prepared.config, prepared.backbone.spec, prepared.assembled.plan
-    splits = prepared.rows.table.splits
-    return {
-        "task": prepared.task.name,
-        "protocol": {
-            "data": config.data,
-            "split": config.settings.sampling.split.model_dump(mode="json"),
-            "history": config.settings.sampling.history.model_dump(mode="json"),
-            "ties": "events of equal time do not see each other",
-            "rows": {
-                part: {"used": prepared.parts[part].samples, "of": len(splits[part]), "tokens": prepared.parts[part].tokens}
-                for part in PARTS
-            },
-            "truncated_rows": sum(part.truncated_rows for part in prepared.parts.values()),
-        },
-        "comparison": comparison.as_json(),
-        "tuning": {"mode": config.tuning.mode, "parameters": plan.parameters, "share": plan.share, **plan.model_dump()},
-        "training": {
-            "steps": result.steps,
-            "of": result.total_steps,
-            "samples": result.samples,
-            "best_step": result.best.step,
-            "valid": dict(result.best.metrics),
-            "stopped_early": result.stopped_early,
-        },
-        "backbone": {"name": spec.name, "sha256": spec.sha256, "parameters": spec.parameters},
-        "versions": {"m6rec-core": __version__, prepared.task.distribution: prepared.task.version, "torch": torch.__version__},
-        "seconds": {name: round(value, 2) for name, value in clock.stages.items()},
-    }  # fmt: skip
-
-
-def _write_predictions(
-    path: Path, prepared: Prepared, contenders: Sequence[Contender], cold: NDArray[np.bool_]
-) -> None:
-    import pandas as pd
-
-    table, test = prepared.rows.table, prepared.rows.rows["test"]
-    samples = [table.sample(int(i)) for i in test]
-    frame = pd.DataFrame(
-        {
-            "id": [s.id for s in samples],
-            "user_id": [s.user_id for s in samples],
-            "item_id": [s.candidate.item_id for s in samples],
-            "timestamp": table.time[test],
-            "label": table.label[test].astype(bool),
-            "cold": cold,
-        }
-    )
-    for one in contenders:
-        frame[one.name] = one.probability
-    with files.replacing(path) as partial:
-        frame.to_parquet(partial, index=False)
-
-
-def _write_pack(path: Path, prepared: Prepared, model: M6Rec, metrics: Mapping[str, Any]) -> None:
-    task, tuned, config = prepared.task, prepared.assembled.tuned, prepared.config
-    manifest = PackManifest(
-        task=task.name,
-        hook_api=HOOK_API,
-        backbone=pack_backbone(prepared.backbone.spec),
-        plugin=PackPlugin(distribution=task.distribution, version=task.version),
-        settings=tuned.config.model_dump(mode="json"),
-        tuning=config.tuning,
-        plan=prepared.assembled.plan,
-        summary=files.finite({"data": config.data, "training": metrics["training"], "seconds": metrics["seconds"]}),
-    )
-    state = prepared.backbone.state_dict() if MODES[config.tuning.mode].backbone else None
-    save_pack(path, tuned.tuning, tuned.head, manifest, backbone_state=state, overwrite=True)
 
 
 def show(outcome: Outcome) -> None:
@@ -330,13 +262,10 @@ def show(outcome: Outcome) -> None:
     print_report(outcome.comparison, facts, metrics["seconds"])
 
 
-def _yaml(config: RunConfig) -> str:
-    from m6rec_core.runs.settings import to_yaml
-
-    return to_yaml(config)
-
-
-def _say(line: str) -> None:
-    import sys
-
+def say_line(line: str) -> None:
+    """Tell the user one line, on standard error."""
     print(line, file=sys.stderr, flush=True)
+
+
+def _silent(line: str) -> None:
+    """Say nothing: a rank that is not the main process, or a run for a machine."""

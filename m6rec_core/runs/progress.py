@@ -1,4 +1,4 @@
-"""A counted progress bar for work that is not training: rate and time left on a terminal, a few lines when piped."""
+"""Counting progress for stages without a loss: rate and time left on a terminal, a few lines when piped."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
+
+Tick = Callable[[int], None]
 
 
 @contextmanager
-def counting(title: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """Give a function to call with the number of finished items; draws on standard error."""
+def counting(title: str, total: int, shown: bool = True) -> Iterator[Tick]:
+    """Give a function to call with the number of newly finished items; draws on standard error.
+
+    `total` counts what this process will be told of: a rank of a group counts its own share.
+    """
     if not shown:
         yield lambda _count: None
     elif sys.stderr.isatty():
@@ -19,29 +28,30 @@ def counting(title: str, total: int, shown: bool = True) -> Iterator[Callable[[i
         yield from _lines(title, total)
 
 
-def _bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
+def _bar(title: str, total: int) -> Iterator[Tick]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn(title),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.speed:.0f}/s"),
-        TimeRemainingColumn(),
-    )
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), _rate_column(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=total, speed=0.0)
-        start = time.monotonic()
-
-        def tick(count: int) -> None:
-            progress.advance(task, count)
-
-        del start
-        yield tick
+        task = progress.add_task(title, total=total)
+        yield lambda count: progress.advance(task, count)
 
 
-def _lines(title: str, total: int) -> Iterator[Callable[[int], None]]:
+def _rate_column() -> ProgressColumn:
+    """Items per second; rich knows no rate before the second step."""
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:,.0f}/s")
+
+    return Rate()
+
+
+def _lines(title: str, total: int) -> Iterator[Tick]:
     start = time.monotonic()
     done, told = 0, 0.0
 
@@ -49,14 +59,10 @@ def _lines(title: str, total: int) -> Iterator[Callable[[int], None]]:
         nonlocal done, told
         done += count
         share = done / max(total, 1)
-        if share >= told + 0.25 or done == total:
+        if done and (share >= told + 0.25 or done == total):
             told = share
             seconds = max(time.monotonic() - start, 1e-9)
-            left = (total - done) * seconds / done
-            print(
-                f"{title}: {done:,} of {total:,}, {done / seconds:.0f}/s, {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            left = f"{(total - done) * seconds / done:.0f} s left" if done < total else f"{seconds:.0f} s"
+            print(f"{title}: {done:,} of {total:,}, {done / seconds:.0f}/s, {left}", file=sys.stderr, flush=True)
 
     yield tick

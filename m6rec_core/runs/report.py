@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -90,35 +91,39 @@ def _print_rich(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def plot_curve(history: Path, target: Path, references: Mapping[str, float], metric: str) -> None:
-    """Draw the training loss and the valid metric over the steps as a PNG; `references`: baseline name -> valid value."""
+    """Draw the training loss and the valid metric over the steps as a PNG.
+
+    `references`: name -> value of the same metric on the same valid rows, drawn as grey lines.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = read_history(history)
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     losses, valid = figure.subplots(1, 2)
-    steps = [r for r in rows if r.get("loss") is not None]
-    _draw_losses(losses, steps)
-    points = [(r["step"], r["valid"][metric]) for r in rows if metric in r.get("valid", {})]
+    _draw_losses(losses, [r for r in rows if r.get("loss") is not None])
+    points = [(r["step"], r["valid"][metric]) for r in rows if r.get("valid", {}).get(metric) is not None]
     valid.plot([p[0] for p in points], [p[1] for p in points], marker="o", label="model")
-    for (name, value), style in zip(references.items(), ("--", ":", "-.") * 3, strict=False):
+    defined = {name: value for name, value in references.items() if math.isfinite(value)}
+    for (name, value), style in zip(defined.items(), itertools.cycle(("--", ":", "-.")), strict=False):
         valid.axhline(value, linestyle=style, color="grey", label=name)
     valid.set(title=f"valid {_title(metric)}", xlabel="step")
     valid.legend(fontsize="small")
+    for axes in (losses, valid):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     with replacing(target) as partial:
         figure.savefig(partial, format="png", dpi=120)
 
 
 def _draw_losses(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    numbers = [r["step"] for r in rows]
-    values = [r["loss"] for r in rows]
+    """Each step faintly, and the mean of the last steps."""
+    numbers, values = [r["step"] for r in rows], [r["loss"] for r in rows]
     window = max(1, len(values) // 20)
-    smooth = [
-        sum(values[max(0, i - window + 1) : i + 1]) / len(values[max(0, i - window + 1) : i + 1])
-        for i in range(len(values))
-    ]
-    axes.plot(numbers, values, alpha=0.3, label="each step")
-    axes.plot(numbers, smooth, label=f"mean of {window} steps")
+    recent = [values[max(0, i - window + 1) : i + 1] for i in range(len(values))]
+    axes.plot(numbers, values, alpha=0.3 if window > 1 else 1.0, label="each step")
+    if window > 1:
+        axes.plot(numbers, [sum(part) / len(part) for part in recent], label=f"mean of {window} steps")
     axes.set(title="training loss per sample", xlabel="step")
-    axes.legend(fontsize="small")
+    if rows:
+        axes.legend(fontsize="small")
