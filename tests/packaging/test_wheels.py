@@ -142,7 +142,8 @@ def test_the_plugin_conforms_outside_the_tree(installed):
     """The shipped conformance kit, on the installed plugin, with the plugin's own test file copied out of the tree."""
     empty = installed.parent / "empty"
     empty.mkdir(exist_ok=True)
-    shutil.copy(ROOT / "plugins/ctr/tests/test_ctr_conformance.py", empty / "test_outside.py")
+    for source, target in (("conftest.py", "conftest.py"), ("test_ctr_conformance.py", "test_outside.py")):
+        shutil.copy(ROOT / "plugins/ctr/tests" / source, empty / target)
     result = run(installed, "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_outside.py")
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
     assert " passed" in result.stdout
