@@ -34,8 +34,8 @@ def imported(folder: str) -> set[str]:
                 found |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 found.add(node.module.split(".")[0])
-    own = {path.name for path in (ROOT / folder / FOLDERS[folder]).parent.glob("*/*") if path.is_dir()}
-    return found - set(sys.stdlib_module_names) - own - {"m6rec_core"} | ({"m6rec_core"} if folder != "." else set())
+    own = {"m6rec_core"} if folder == "." else {path.name for path in (ROOT / folder / "src").iterdir()}
+    return found - set(sys.stdlib_module_names) - own
 
 
 def pins() -> dict[str, str]:
