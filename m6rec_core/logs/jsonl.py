@@ -28,7 +28,7 @@ def read_samples(path: Path, sample_type: type[SampleT]) -> Iterator[SampleT]:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    sample = _parse(f"{path}, line {number}", line, sample_type)
+                    sample = parse_line(f"{path}, line {number}", line, sample_type)
                     first = seen.setdefault(sample.id, number)
                     if first != number:
                         raise DataError(
@@ -61,7 +61,8 @@ def write_samples(path: Path, samples: Iterable[BaseModel]) -> int:
     return count
 
 
-def _parse(place: str, line: bytes, sample_type: type[SampleT]) -> SampleT:
+def parse_line(place: str, line: bytes, sample_type: type[SampleT]) -> SampleT:
+    """Return one line as a sample. Raises DataError that begins with `place` and names the field."""
     try:
         content = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -73,6 +74,11 @@ def _parse(place: str, line: bytes, sample_type: type[SampleT]) -> SampleT:
     try:
         return sample_type.model_validate_json(json.dumps(content))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise DataError(f"{place}, field {field!r}: {first['msg'][:1].lower()}{first['msg'][1:]}") from error
+        raise DataError(f"{place}, {described(error)}") from error
+
+
+def described(error: ValidationError) -> str:
+    """The first thing wrong with a sample, on one line: field and reason."""
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    return f"field {field!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"

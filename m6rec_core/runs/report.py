@@ -67,7 +67,8 @@ def print_report(comparison: Comparison, facts: Sequence[tuple[str, str]], stage
         _print_rich(titles, rows)
     else:
         print(plain_table(titles, rows))
-    for name, text in [*facts, ("time", ", ".join(f"{n} {s:.0f} s" for n, s in stages.items()))]:
+    taken = [("time", ", ".join(f"{n} {s:.0f} s" for n, s in stages.items()))] if stages else []
+    for name, text in [*facts, *taken]:
         print(f"{name + ':':<12} {text}")
 
 
@@ -82,7 +83,7 @@ def _print_rich(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="test rows, 95 % bootstrap intervals in brackets", title_justify="left")
+    table = Table(title="95 % bootstrap intervals in brackets", title_justify="left")
     for column, title in enumerate(titles):
         table.add_column(title, justify="left" if column == 0 else "right", no_wrap=column == 0)
     for index, row in enumerate(rows):

@@ -1,0 +1,77 @@
+"""A task pack on its backbone, ready to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from m6rec_core.assemble import Assembled, load_pack
+from m6rec_core.backbone.hf import Backbone
+from m6rec_core.backbone.load import load_backbone
+from m6rec_core.backbone.precision import resolve
+from m6rec_core.errors import BackboneError, PackError
+from m6rec_core.model import M6Rec
+from m6rec_core.registry import Task, load_task
+from m6rec_core.runs.scoring import Tick, in_order, predict_packs
+from m6rec_core.tokens.batching import Encoded, plan_packs
+from m6rec_core.tuning.pack import PackManifest, read_manifest
+from m6rec_core.types import Prediction
+
+Say = Callable[[str], None]
+PACK_TOKENS = 640
+"""Length of a sequence when the pack does not say with which one it was tuned."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """A loaded pack. `model` serves it under the task's name."""
+
+    task: Task
+    manifest: PackManifest
+    backbone: Backbone
+    assembled: Assembled
+    model: M6Rec
+    device: torch.device
+
+    @property
+    def pack_tokens(self) -> int:
+        """Tokens of a sequence: what the pack was tuned with."""
+        return summary_int(self.manifest, "pack_tokens") or PACK_TOKENS
+
+    def answer(self, samples: Sequence[Encoded], tick: Tick = lambda _samples: None) -> list[Prediction]:
+        """Predictions in the order of `samples`, whose `index` counts from 0."""
+        packs = plan_packs(samples, self.pack_tokens, self.backbone.causal)
+        found = dict(predict_packs(self.model, self.task.name, packs, self.device, tick=tick))
+        return in_order(found, len(samples))
+
+
+def open_pack(path: Path, backbone: str | None, precision: str | None, say: Say = lambda _line: None) -> Opened:
+    """Load a pack with the backbone it names, or `backbone`, in the number format of its tuning, or `precision`.
+
+    Raises PackError, BackboneError, RegistryError in one line that says what to do.
+    """
+    manifest = read_manifest(path)
+    load_task(manifest.task)  # a missing plugin shows before a backbone is fetched
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = resolve(precision or str(manifest.summary.get("precision", "auto")), device)
+    try:
+        loaded = load_backbone(backbone or manifest.backbone.name, dtype, device, say)
+    except BackboneError as error:
+        if backbone is not None:
+            raise
+        raise PackError(
+            f"{path} was tuned on backbone {manifest.backbone.name!r}, which is not found here: name its folder with "
+            "--backbone"
+        ) from error
+    assembled, manifest = load_pack(path, loaded, load_task)
+    model = M6Rec(loaded, {assembled.tuned.task.name: assembled.tuned}).eval()
+    return Opened(assembled.tuned.task, manifest, loaded, assembled, model, device)
+
+
+def summary_int(manifest: PackManifest, name: str) -> int | None:
+    """A whole number of the pack's summary, None where it is not there."""
+    value = manifest.summary.get(name)
+    return value if isinstance(value, int) else None
