@@ -1,4 +1,4 @@
-"""What the model sees of one sample: its text by segments, and every token with its place and its part in the answer."""
+"""What the model sees of one sample: its text by segments, and every token with its place and its role."""
 
 from __future__ import annotations
 
