@@ -91,7 +91,7 @@ def run(
         say(line)
     model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned})
     with clock.stage("tune"):
-        result = _tune(prepared, model, accelerator, output, resume, shown)
+        result = tune(prepared, model, accelerator, output, resume, shown)
     round_to_pack(model.tunings, model.heads)
     with clock.stage("score"):
         scores = _score_test(prepared, model, accelerator, shown)
@@ -161,9 +161,10 @@ def describe(prepared: Prepared) -> list[str]:
     return lines
 
 
-def _tune(
+def tune(
     prepared: Prepared, model: M6Rec, accelerator: Accelerator, output: Path, resume: bool, shown: bool
 ) -> TrainResult:
+    """Train on the training part, choosing by the task's first metric on the valid part; see `training.loop.train`."""
     task, config = prepared.task, prepared.config
     vocabulary = prepared.backbone.spec.vocabulary
     metric = METRICS[task.manifest.metrics[0]]

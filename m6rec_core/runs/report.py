@@ -62,14 +62,27 @@ def table_rows(comparison: Comparison) -> list[list[str]]:
 
 def print_report(comparison: Comparison, facts: Sequence[tuple[str, str]], stages: Mapping[str, float]) -> None:
     """Print the table and the facts to standard output: rich on a terminal, plain text when piped."""
-    titles, rows = header(comparison), table_rows(comparison)
-    if sys.stdout.isatty():
-        _print_rich(titles, rows)
-    else:
-        print(plain_table(titles, rows))
+    print_table(header(comparison), table_rows(comparison), "95 % bootstrap intervals in brackets")
     taken = [("time", ", ".join(f"{n} {s:.0f} s" for n, s in stages.items()))] if stages else []
     for name, text in [*facts, *taken]:
         print(f"{name + ':':<12} {text}")
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    """Print a table to standard output, the first row standing out: rich on a terminal, plain columns when piped."""
+    if not sys.stdout.isatty():
+        print(plain_table(titles, rows))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), title_justify="left")
+    for column, name in enumerate(titles):
+        table.add_column(escape(name), justify="left" if column == 0 else "right", no_wrap=column == 0)
+    for index, row in enumerate(rows):
+        table.add_row(*map(escape, row), style="bold" if index == 0 else None)
+    Console().print(table)
 
 
 def plain_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -77,18 +90,6 @@ def plain_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [list(titles), *map(list, rows)]
     widths = [max(len(line[c]) for line in lines) for c in range(len(titles))]
     return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines)
-
-
-def _print_rich(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="95 % bootstrap intervals in brackets", title_justify="left")
-    for column, title in enumerate(titles):
-        table.add_column(title, justify="left" if column == 0 else "right", no_wrap=column == 0)
-    for index, row in enumerate(rows):
-        table.add_row(*row, style="bold" if index == 0 else None)
-    Console().print(table)
 
 
 def plot_curve(history: Path, target: Path, references: Mapping[str, float], metric: str) -> None:
