@@ -97,6 +97,12 @@ def films(tmp_path_factory: pytest.TempPathFactory, environment: Path) -> Films:
 
 
 @pytest.fixture(scope="session")
+def other_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backbone of the same name and shape with other weights."""
+    return save_backbone(tmp_path_factory.mktemp("other") / "tiny", seed=1)
+
+
+@pytest.fixture(scope="session")
 def finished_run(films: Films, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that ended well, in this process."""
     from m6rec_core.cli import main

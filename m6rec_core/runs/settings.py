@@ -89,7 +89,10 @@ def resolve(manifest: TaskManifest, layers: Sequence[Mapping[str, Any]], domain:
         tree = merge(tree, layer)
     if tree.get("shots") == "all":
         tree["shots"] = None
-    settings = dict(tree.pop("settings", {}) or {})
+    settings = tree.pop("settings", None) or {}
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"setting 'settings' is {settings!r}: it holds the task's own settings by name")
+    settings = dict(settings)
     settings["domain"] = _domain(settings.get("domain"), domain)
     tree["settings"] = _validated(manifest.config, settings, "settings.")
     return _validated(RunConfig, tree, "")
@@ -110,7 +113,7 @@ def _validated(model: type[Model], tree: object, prefix: str) -> Model:
         return model.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        field = prefix + ".".join(str(part) for part in first["loc"])
+        field = (prefix + ".".join(str(part) for part in first["loc"])).rstrip(".")
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"unknown setting {field!r}{_near(model, first['loc'])}") from error
         raise ConfigError(f"setting {field!r} is {first['input']!r}: {first['msg']}") from error

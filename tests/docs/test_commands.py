@@ -77,7 +77,7 @@ def test_command_parses(line):
     except click.UsageError as error:
         pytest.fail(f"{line}: {error.format_message()}")
     given = values.get("settings") or values.get("set") or values.get("assignments") or ()
-    task = values.get("task")
+    task = values.get("task") or values.get("task_name")
     try:
         unknown = [
             s for s in given if not setting_exists(str(s).split("=", 1)[0], task if isinstance(task, str) else None)
