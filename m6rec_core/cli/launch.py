@@ -114,7 +114,11 @@ def launch(plan: LaunchPlan, arguments: Sequence[str]) -> int:
         else:
             started = _start_group(plan.processes, arguments, environment)
         with _forwarding(started):
-            code = _wait(started)
+            try:
+                code = _wait(started)
+            except KeyboardInterrupt:
+                _settle(started)
+                raise
         told = _told(Path(folder))
     if code == 0:
         return 0
@@ -209,7 +213,7 @@ def _cuda_devices() -> int:
 
 
 def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(list(command), env=dict(environment))
+    return subprocess.Popen(list(command), env=dict(environment))  # noqa: S603 - our own interpreter and arguments
 
 
 def _start_group(n: int, arguments: Sequence[str], environment: Mapping[str, str]) -> list[subprocess.Popen[bytes]]:
@@ -238,6 +242,13 @@ def _wait(started: Sequence[subprocess.Popen[bytes]]) -> int:
         else:
             time.sleep(0.05)
     return 0
+
+
+def _settle(processes: Sequence[subprocess.Popen[bytes]], grace: float = 3.0) -> None:
+    """Let processes that the terminal has interrupted as well put their progress bars away before they are stopped."""
+    until = time.monotonic() + grace
+    while time.monotonic() < until and any(process.poll() is None for process in processes):
+        time.sleep(0.05)
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]], grace: float = 10.0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import pandas as pd
@@ -106,6 +107,15 @@ def test_a_spoilt_file_is_refused(rows, tmp_path):
 )
 def test_cells(interval, signed, text):
     assert cell(interval, signed) == text
+
+
+def test_a_table_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_table(["model", "AUC"], [["a [b]", ".5 [.4, .6]"]], "95 % intervals")
+    shown = capsys.readouterr().out
+    assert "a [b]" in shown
+    assert ".5 [.4, .6]" in shown
+    assert "95 % intervals" in shown
 
 
 def test_plain_columns(capsys):
