@@ -51,7 +51,7 @@ def assemble(
     seed: int,
     sizes: TuningPlan | None = None,
 ) -> Assembled:
-    """Build head and tuned parts of a task on a backbone. Raises ConfigError when the budget does not allow the settings.
+    """Build head and tuned parts of a task on a backbone. Raises ConfigError when the settings exceed the budget.
 
     `sizes`: the plan of an existing pack; None plans anew. In the mode fine-tuning the backbone is unfrozen.
     """
@@ -71,7 +71,9 @@ def assemble(
     )  # fmt: skip
     if mode.backbone:
         backbone.unfreeze()
-    return Assembled(TunedTask(task, settings, tuned, head.to(backbone.embedding.device)), sizes)
+    # Trainable tensors are float32 over a bf16 backbone, and float64 only where everything is (tests of exactness).
+    device, dtype = backbone.embedding.device, torch.promote_types(backbone.dtype, torch.float32)
+    return Assembled(TunedTask(task, settings, tuned.to(device, dtype), head.to(device, dtype)), sizes)
 
 
 def load_pack(path: Path, backbone: Backbone, load_task: Callable[[str], Task]) -> tuple[Assembled, PackManifest]:

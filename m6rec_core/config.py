@@ -36,7 +36,7 @@ class Domain(FrozenModel):
 
 
 class LabelRule(FrozenModel):
-    """An event is positive when its `value` is at least `at_least`; a kind in `positive_kinds` is positive by itself."""
+    """An event is positive when its `value` is at least `at_least`; a kind in `positive_kinds` always is."""
 
     at_least: float | None = 4.0
     positive_kinds: tuple[str, ...] = ()
@@ -45,9 +45,9 @@ class LabelRule(FrozenModel):
 class HistoryRule(FrozenModel):
     """Which earlier events a sample sees: all whose time is strictly before the target's, from an anchored start.
 
-    The window starts at a multiple of `stride` events, at least `events` before the target where there are as many, so a
-    sample sees between `events` and `events + stride - 1` of them. `stride` 1 is "exactly the last `events`"; a longer
-    stride lets neighbouring samples of one user share their text, and so their computation.
+    The window starts at a multiple of `stride` events, at least `events` before the target where there are as many, so
+    a sample sees between `events` and `events + stride - 1` of them. `stride` 1 is "exactly the last `events`"; a
+    longer stride lets neighbouring samples of one user share their text, and so their computation.
     """
 
     events: int = Field(default=10, ge=0)
@@ -55,7 +55,7 @@ class HistoryRule(FrozenModel):
 
 
 class SplitRule(FrozenModel):
-    """Time split: rows sorted by time, first `train`, next `valid`, the rest test. Or the ReChorus day split for ml-1m."""
+    """Time split: rows by time, first `train`, next `valid`, the rest test; or the day split of ReChorus for ml-1m."""
 
     kind: Literal["time", "rechorus-days"] = "time"
     train: Fraction = 0.8
@@ -81,8 +81,8 @@ class TaskConfig(FrozenModel):
     """Settings every task has; plugins subclass it. `options` are the answer words that initialise the soft options.
 
     `domain` is resolved by the core from the data set before a plugin sees it. `instruction` initialises soft prompts.
-    `soft_options` is resolved by the core from the tuning mode: False tells `build_head` that `TaskView.options` will be
-    None and that the head brings its own classifier (paper 3.4; `m6rec_core.tuning.modes`).
+    `soft_options` follows from the tuning mode, set by the core: False tells `build_head` that `TaskView.options` will
+    be None and that the head brings its own classifier (paper 3.4; `m6rec_core.tuning.modes`).
     """
 
     domain: Domain | None = None
@@ -97,7 +97,7 @@ class TuningConfig(FrozenModel):
     """Which parameters train, how many and from which start (paper 3.4, design 6).
 
     `prompts` counts soft prompts, options included; None lets the budget choose. `adapter_layers`: how many of the last
-    layers get an adapter, None for the most that `budget` allows. `adapter_rank`: None is D / H. `init`: informed starts
+    layers get an adapter, None for the most that `budget` allows. `adapter_rank`: None is D / H. `init`: informed ones
     from token embeddings of the instruction and the answer words; random is for comparison.
     """
 
@@ -144,7 +144,7 @@ class EvaluationConfig(FrozenModel):
 
 
 class RunConfig(FrozenModel):
-    """One run of `m6rec run`. `shots` limits the training rows; None uses all of them. `settings` are the task's own."""
+    """One run of `m6rec run`. `shots` limits the training rows, None uses all; `settings` are the task's own."""
 
     task: str
     data: str

@@ -7,7 +7,9 @@ for grouped heads and computes the softmax in float32. Three plain matrix steps 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -52,9 +54,8 @@ def attention(  # noqa: PLR0913, PLR0917 - the signature of transformers' attent
     del module, dropout, position_ids, sliding_window
     groups = query.shape[1] // key.shape[1]
     if not isinstance(attention_mask, Tensor):
-        from torch.nn.attention.flex_attention import flex_attention
-
-        out = flex_attention(query, key, value, block_mask=attention_mask, scale=scaling, enable_gqa=groups > 1)
+        flex = _flex(query.device.type)
+        out = flex(query, key, value, block_mask=attention_mask, scale=scaling, enable_gqa=groups > 1)
     elif attention_mask.dtype == torch.bool:
         out = torch.nn.functional.scaled_dot_product_attention(
             query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=groups > 1
@@ -63,7 +64,16 @@ def attention(  # noqa: PLR0913, PLR0917 - the signature of transformers' attent
         packs, heads, tokens, width = query.shape
         scale = width**-0.5 if scaling is None else scaling
         stacked = (query * scale).reshape(packs, heads // groups, groups * tokens, width)
-        scores = torch.matmul(stacked, key.transpose(-1, -2)).view(packs, heads, tokens, tokens) + attention_mask
+        scores = torch.matmul(stacked, key.transpose(-1, -2)).view(packs, heads, tokens, tokens)
+        scores = scores.add_(attention_mask)  # in place: the backward pass needs the softmax only
         weights = torch.softmax(scores, dim=-1).view(packs, heads // groups, groups * tokens, tokens)
         out = torch.matmul(weights, value).view(packs, heads, tokens, width)
     return out.transpose(1, 2).contiguous(), None
+
+
+@lru_cache(maxsize=4)
+def _flex(device: str) -> Callable[..., Any]:
+    """FlexAttention, compiled on CUDA: uncompiled it would build all scores and skip nothing."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return cast(Callable[..., Any], torch.compile(flex_attention) if device == "cuda" else flex_attention)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +41,12 @@ def load_backbone(
     when it cannot be found or has an unsupported structure, AssetError when it cannot be fetched.
     """
     folder = locate(name, say)
-    source = str(folder) if folder is not None else name
-    model, tokenizer = _read(source, dtype)
-    digest = weights_sha256(folder) if folder is not None else _state_sha256(model)
+    model, tokenizer = _read(folder, name, dtype)
     register_attention()
     model.config._attn_implementation = NAME
     spec = BackboneSpec(
-        name=name if folder is None or name in _GGUF else Path(name).name,
-        sha256=digest,
+        name=Path(name).name if Path(name).is_dir() else name,
+        sha256=weights_sha256(folder),
         hidden=int(model.config.hidden_size),
         layers=int(model.config.num_hidden_layers),
         vocabulary=int(model.get_input_embeddings().weight.shape[0]),
@@ -55,8 +57,8 @@ def load_backbone(
     return backbone.to(device)
 
 
-def locate(name: str, say: Say = lambda _line: None) -> Path | None:
-    """The folder of a backbone, fetched and converted when it is a known asset; None for what may be a hub id."""
+def locate(name: str, say: Say = lambda _line: None) -> Path:
+    """The folder of a backbone, fetched (and converted) where it is a known asset or a hub id."""
     if name in _GGUF:
         return _converted(name, say)
     folder = Path(name)
@@ -69,22 +71,33 @@ def locate(name: str, say: Say = lambda _line: None) -> Path | None:
         raise BackboneError(
             f"backbone '{name}' is no folder and no known name; known: {known}, or a hub id like owner/model"
         )
-    return None
+    return _snapshot(name)
 
 
-def _read(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def _snapshot(name: str) -> Path:
+    """The local copy of a hub id, so that a pack is tied to the same weight files however they are loaded."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise BackboneError(
+            f"backbone '{name}' cannot be fetched from the hub: {reason} (offline? use a folder, or '{DEFAULT}')"
+        ) from error
+
+
+def _read(folder: Path, name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise BackboneError(
-            f"backbone '{source}' cannot be loaded: {reason} (offline? use a folder, or the default '{DEFAULT}')"
-        ) from error
+        raise BackboneError(f"backbone '{name}' in {folder} cannot be loaded: {reason}; save it again") from error
     return model, tokenizer
 
 
@@ -94,12 +107,14 @@ def _converted(name: str, say: Say) -> Path:
     if (target / "config.json").is_file():
         return target
     source = assets.fetch(name)
-    say(f"converting {name} to safetensors (once)")
+    say(f"converting {name} to safetensors (once, about half a minute)")
+    began = time.monotonic()
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
     try:
         _convert(source, _GGUF[name], partial)
         os.replace(partial, target)
+        say(f"converted in {time.monotonic() - began:.0f} s: {target}")
     except OSError:
         # Another process finished first: its folder is as good as ours.
         if not (target / "config.json").is_file():
@@ -117,7 +132,8 @@ def _convert(source: Path, filename: str, target: Path) -> None:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
-        packed = AutoModelForCausalLM.from_pretrained(str(source), gguf_file=filename, dtype=torch.float32)
+        with _without_bars():
+            packed = AutoModelForCausalLM.from_pretrained(str(source), gguf_file=filename, dtype=torch.float32)
         config = packed.config
         if hasattr(config, "quantization_config"):
             del config.quantization_config
@@ -125,9 +141,17 @@ def _convert(source: Path, filename: str, target: Path) -> None:
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
         model.load_state_dict(state)
         model.save_pretrained(target)
-        AutoTokenizer.from_pretrained(str(source), gguf_file=filename).save_pretrained(target)
+        with _without_bars():
+            AutoTokenizer.from_pretrained(str(source), gguf_file=filename).save_pretrained(target)
     finally:
         logging.set_verbosity(verbosity)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Drop what tqdm draws: transformers converts GGUF tensors under a bar that its own switch does not silence."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 def weights_sha256(folder: Path) -> str:
@@ -140,12 +164,4 @@ def weights_sha256(folder: Path) -> str:
         with file.open("rb") as stream:
             while block := stream.read(1 << 22):
                 digest.update(block)
-    return digest.hexdigest()
-
-
-def _state_sha256(model: Any) -> str:
-    digest = hashlib.sha256()
-    for key, value in sorted(model.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -18,6 +18,7 @@ COMMANDS = {
     "tasks": ("m6rec_core.cli.tasks:tasks", "List the installed task plugins without importing them."),
     "explain-sample": ("m6rec_core.cli.explain:explain_sample", "Show one sample exactly as the model sees it."),
     "data": ("m6rec_core.cli.data:data", "Prepare and check behaviour logs."),
+    "bench": ("m6rec_core.cli.bench:bench", "Repeat comparisons of the paper: tables and pictures."),
     "assets": ("m6rec_core.cli.assets:assets", "List and fetch the known backbones and data sets."),
 }
 

@@ -26,6 +26,9 @@ RATE_WORDS = (
     "liked by most {people}",
     "loved by most {people}",
 )
+RATE_ADJECTIVES = ("terrible", "bad", "poor", "mixed", "decent", "good", "great")
+"""The same seven steps in one token each, for compact lines."""
+
 USER_RATE_WORDS = (
     "The user hates most {noun}s.",
     "The user dislikes most {noun}s.",
@@ -89,6 +92,11 @@ def rate_word(rate: float, count: float, domain: Domain) -> str:
     if count <= 0:
         return NEW_ITEM
     return RATE_WORDS[bisect_left(RATE_EDGES, rate)].format(people=domain.people)
+
+
+def rate_adjective(rate: float, count: float) -> str:
+    """Return how an item is judged, as one of seven adjectives ("great"); "new" when `count` is 0."""
+    return NEW_ITEM if count <= 0 else RATE_ADJECTIVES[bisect_left(RATE_EDGES, rate)]
 
 
 def user_rate_word(rate: float, count: float, domain: Domain) -> str:

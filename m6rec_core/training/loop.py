@@ -82,7 +82,7 @@ class _Run:
         return self.output / files.FOLDER
 
 
-def train(
+def train(  # noqa: PLR0913 - one call with everything named, most of it optional
     model: nn.Module,
     packs: Sequence[AnyPack],
     evaluate: EvaluateFn,

@@ -17,6 +17,8 @@ from m6rec_plugin_ctr.sample import CtrPrediction, CtrSample
 from m6rec_plugin_ctr.settings import CtrConfig
 
 CLASSES = 2
+TEXT_GAIN = 20.0
+"""The weight of the text is stored divided by this, so that it can travel far within a short run."""
 
 
 class CtrHead(nn.Module):
@@ -31,7 +33,8 @@ class CtrHead(nn.Module):
         super().__init__()
         self.classifier = OptionClassifier(backbone.hidden, CLASSES, own=not config.soft_options)
         self.calibration = NumericCalibration(len(STATISTIC_FEATURES)) if config.calibration else None
-        self.text_weight = nn.Parameter(torch.tensor(config.text_weight)) if config.calibration else None
+        start = torch.tensor(config.text_weight / TEXT_GAIN)
+        self.text_weight = nn.Parameter(start) if config.calibration else None
 
     def prepare(self, samples: Sequence[Sample]) -> None:
         """Fit the calibration's scale and start on the labelled training samples; without calibration do nothing."""
@@ -60,7 +63,7 @@ class CtrHead(nn.Module):
             return text, text
         features = [logit_features(cast(CtrSample, s).statistics) for s in view.samples]
         numbers = torch.tensor(features, dtype=text.dtype, device=text.device)
-        return text, self.calibration(self.text_weight * text, numbers)
+        return text, self.calibration(TEXT_GAIN * self.text_weight * text, numbers)
 
 
 def row_losses(head: CtrHead, view: TaskView) -> Tensor:

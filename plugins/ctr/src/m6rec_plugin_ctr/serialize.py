@@ -3,9 +3,9 @@
 in-context (compact; a pretrained language model continues the pattern):
 
     A 24 year old male technician
-    Toy Story, liked by most viewers: liked
-    GoldenEye, liked by some viewers: disliked
-    Titanic, loved by most viewers:
+    Toy Story, good: liked
+    GoldenEye, mixed: disliked
+    Titanic, great:
 
 paper (section 3.2, scoring tasks): sentences between [BOS'] and [EOS'], the candidate between [BOS] and [EOS].
 
@@ -26,6 +26,7 @@ from m6rec_core.text.phrasing import (
     item_phrase,
     month_word,
     outcome_word,
+    rate_adjective,
     rate_word,
     short_item,
     user_phrase,
@@ -50,10 +51,10 @@ def _lines(sample: CtrSample, config: CtrConfig, domain: Domain) -> TextRow:
     if person:
         segments.append(Segment(f"{person}\n", Region.BIDIRECTIONAL))
     for event in sample.history:
-        line = _line(event.item, event.statistics, config, domain)
+        line = _line(event.item, event.statistics if config.history_words else {}, config, domain)
         outcome = "" if event.liked is None else " " + outcome_word(domain, event.liked)
         segments.append(Segment(f"{line}:{outcome}\n", Region.BIDIRECTIONAL, droppable=True))
-    target = _line(sample.candidate, sample.statistics, config, domain)
+    target = _line(sample.candidate, sample.statistics if config.item_words else {}, config, domain)
     stats = sample.statistics
     if config.user_words and "user_rate" in stats:
         target += "; " + user_rate_word(stats["user_rate"], stats.get("user_count", 0.0), domain).rstrip(".")
@@ -63,9 +64,11 @@ def _lines(sample: CtrSample, config: CtrConfig, domain: Domain) -> TextRow:
 
 def _line(item: Item, statistics: Mapping[str, float], config: CtrConfig, domain: Domain) -> str:
     line = short_item(domain, item)
-    if config.item_words and "item_rate" in statistics:
-        line += ", " + rate_word(statistics["item_rate"], statistics.get("item_count", 0.0), domain)
-    return line
+    if "item_rate" not in statistics:
+        return line
+    rate, count = statistics["item_rate"], statistics.get("item_count", 0.0)
+    word = rate_adjective(rate, count) if config.short_words else rate_word(rate, count, domain)
+    return f"{line}, {word}"
 
 
 def _paper(sample: CtrSample, config: CtrConfig, domain: Domain) -> TextRow:

@@ -1,0 +1,77 @@
+"""`m6rec bench`: comparisons that answer a question of the paper with a table and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from m6rec_core.runs.modes import ModeCurve
+
+
+@click.group()
+def bench() -> None:
+    """Repeat comparisons of the paper."""
+
+
+@bench.command()
+@click.option("--task", "task_name", default="ctr", show_default=True, help="Name of an installed task.")
+@click.option("--data", help="Name of a known data set, or a folder. Default: the task's own.")
+@click.option("--backbone", help="Known name, folder, or hub id. Default: smollm2-135m.")
+@click.option("--steps", type=click.IntRange(min=1), default=60, show_default=True, help="Steps of each mode.")
+@click.option("--mode", "modes", multiple=True, help="Only these modes (repeat the option). Default: all five.")
+@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting, as in m6rec run.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder. Default: runs/modes-<task>-<data>-<number>.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+def modes(
+    task_name: str,
+    data: str | None,
+    backbone: str | None,
+    steps: int,
+    modes: tuple[str, ...],
+    assignments: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Tune the same rows in each tuning mode, at equal steps (paper Fig. 8)."""
+    from m6rec_core.errors import ConfigError
+    from m6rec_core.logs.datasets import locate
+    from m6rec_core.logs.reading import read_logs
+    from m6rec_core.registry import load_task
+    from m6rec_core.runs.files import choose_output
+    from m6rec_core.runs.modes import ALL_MODES, compare_modes
+    from m6rec_core.runs.pipeline import say_line
+    from m6rec_core.runs.settings import parse_assignments, resolve
+    from m6rec_core.training.accelerator import make_accelerator
+
+    wrong = [mode for mode in modes if mode not in ALL_MODES]
+    if wrong:
+        raise ConfigError(f"--mode {wrong[0]!r}: there is no such tuning mode (there are: {', '.join(ALL_MODES)})")
+    task = load_task(task_name)
+    source = data or task.manifest.default_data
+    chosen = choose_output(output, f"modes-{task_name}-{Path(source).name}", resume=False)
+    logs = read_logs(locate(source))
+    asked: dict[str, Any] = {"task": task_name, "data": source, "training": {"max_steps": steps, "epochs": 1000}}
+    if backbone:
+        asked["backbone"] = backbone
+    config = resolve(task.manifest, [asked, parse_assignments(assignments)], logs.domain)
+    accelerator = make_accelerator(config.training, chosen)
+    picked = [mode for mode in ALL_MODES if not modes or mode in modes]
+    curves = compare_modes(task, config, logs, accelerator, chosen, picked, say_line)
+    if accelerator.is_main_process:
+        _tell(curves, task.manifest.metrics[0], chosen, as_json)
+
+
+def _tell(curves: Sequence[ModeCurve], metric: str, output: Path, as_json: bool) -> None:
+    from m6rec_core.runs.modes import FIGURE, TABLE, mode_table
+    from m6rec_core.runs.report import print_table
+
+    if as_json:
+        click.echo((output / TABLE).read_text(encoding="utf-8"))
+        return
+    titles, rows = mode_table(curves, metric)
+    print_table(titles, rows, "tuning modes at equal steps")
+    click.echo(f"picture: {output / FIGURE}")
