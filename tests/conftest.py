@@ -14,6 +14,7 @@ SETTINGS = (
     "tuning.budget=0.9",
     "tuning.prompts=4",
     "training.lr=0.01",
+    "training.patience=9",
     "training.precision=fp32",
     "training.pack_tokens=240",
     "evaluation.bootstrap=30",
