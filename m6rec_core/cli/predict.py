@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Iterable
@@ -95,16 +96,9 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter per option
         total = len(samples)
     with counting("scoring samples", total, not as_json) as tick:
         counts = run(opened, samples, output, on_bad, tick)
-    found = {
-        "output": str(output),
-        "predictions": counts.predictions,
-        "skipped": skipped.count,
-        "truncated_rows": counts.truncated_rows,
-        "dropped_segments": counts.dropped_segments,
-        "seconds": round(time.monotonic() - began, 2),
-    }
     if as_json:
-        click.echo(json.dumps(found))
+        found = {"output": str(output), "skipped": skipped.count, **dataclasses.asdict(counts)}
+        click.echo(json.dumps({**found, "seconds": round(time.monotonic() - began, 2)}))
         return
     skipped.report()
     cut = f", {counts.truncated_rows:,} with history cut to the length limit" if counts.truncated_rows else ""

@@ -103,11 +103,10 @@ def _run_here(
 
     task = load_task(task_name)
     layers = [read_config(config_file) if config_file else {}, parse_assignments(assignments), asked]
-    source = _source(task, layers)
-    chosen = choose_output(output, f"{task_name}-{Path(source).resolve().name}", resume)
+    chosen = choose_output(output, f"{task_name}-{Path(_source(task, layers)).resolve().name}", resume)
     if resume and (chosen / CONFIG).is_file():
         layers.insert(0, read_config(chosen / CONFIG))
-        source = _source(task, layers)
+    source = _source(task, layers)
     layers.insert(0, {"data": source})
     early = resolve(task.manifest, layers, PRODUCTS)  # a wrong setting shows before anything is fetched
 
@@ -122,9 +121,11 @@ def _run_here(
         logs = _logs(source, accelerator, as_json)
     config = resolve(task.manifest, layers, logs.domain)
     outcome = run_stages(task, config, logs, accelerator, chosen, resume, clock, quiet=as_json)
-    if outcome is not None and as_json:
+    if outcome is None:
+        return
+    if as_json:
         click.echo(json.dumps(finite(dict(outcome.metrics)), indent=2))
-    elif outcome is not None:
+    else:
         show(outcome)
 
 
