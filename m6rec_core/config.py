@@ -97,8 +97,9 @@ class TuningConfig(FrozenModel):
     """Which parameters train, how many and from which start (paper 3.4, design 6).
 
     `prompts` counts soft prompts, options included; None lets the budget choose. `adapter_layers`: how many of the last
-    layers get an adapter, None for the most that `budget` allows. `adapter_rank`: None is D / H. `init`: informed ones
-    from token embeddings of the instruction and the answer words; random is for comparison.
+    layers get an adapter, None for the most that `budget` allows. `adapter_rank`: None is D / H. `init`: "informed"
+    starts from token embeddings of the instruction and the answer words; "fitted" then fits the soft options in closed
+    form to the frozen read-out states of the training rows (`m6rec_core.tuning.fit`); "random" is for comparison.
     """
 
     mode: Mode = "option-adapter"
@@ -108,7 +109,7 @@ class TuningConfig(FrozenModel):
     adapter_rank: int | None = Field(default=None, ge=1)
     adapter_layers: int | None = Field(default=None, ge=0)
     train_markers: bool = True
-    init: Literal["informed", "random"] = "informed"
+    init: Literal["fitted", "informed", "random"] = "fitted"
 
 
 class TrainingConfig(FrozenModel):
@@ -116,16 +117,16 @@ class TrainingConfig(FrozenModel):
 
     epochs: int = Field(default=1, ge=1)
     max_steps: int | None = Field(default=None, ge=0)
-    lr: float = Field(default=5e-4, gt=0)
-    prompt_lr: float | None = Field(default=None, gt=0)
+    lr: float = Field(default=2e-4, gt=0)
+    prompt_lr: float | None = Field(default=3e-4, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     clip_norm: float = Field(default=1.0, gt=0)
-    pack_tokens: int = Field(default=640, ge=16)
+    pack_tokens: int = Field(default=512, ge=16)
     packs_per_step: int = Field(default=4, ge=1)
     packs_per_forward: int = Field(default=1, ge=1)
-    evaluations: int = Field(default=4, ge=1)
+    evaluations: int = Field(default=2, ge=1)
     patience: int = Field(default=3, ge=1)
     checkpoints: int = Field(default=4, ge=0)
     precision: Literal["auto", "bf16", "fp32", "fp64"] = "auto"

@@ -197,6 +197,19 @@ class PreparedHead(Protocol):
         ...
 
 
+@runtime_checkable
+class ClassHead(Protocol):
+    """A head that classifies samples of one text row each over the soft options.
+
+    A head may have this method; with `tuning.init` "fitted" the core then starts the soft options at a closed-form fit
+    to these classes on the training samples.
+    """
+
+    def classes(self, samples: Sequence[Sample]) -> Sequence[int]:
+        """Return the index of each sample's true option, 0 .. C-1; may raise DataError for a missing label."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskManifest:
     """What a plugin says about its task. It is data: nothing here runs before the task is used.

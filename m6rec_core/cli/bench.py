@@ -54,7 +54,12 @@ def modes(
     source = data or task.manifest.default_data
     chosen = choose_output(output, f"modes-{task_name}-{Path(source).name}", resume=False)
     logs = read_logs(locate(source))
-    asked: dict[str, Any] = {"task": task_name, "data": source, "training": {"max_steps": steps, "epochs": 1000}}
+    asked: dict[str, Any] = {
+        "task": task_name,
+        "data": source,
+        "tuning": {"init": "informed"},
+        "training": {"max_steps": steps, "epochs": 1000},
+    }
     if backbone:
         asked["backbone"] = backbone
     config = resolve(task.manifest, [asked, parse_assignments(assignments)], logs.domain)

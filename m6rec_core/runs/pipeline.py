@@ -31,7 +31,9 @@ from m6rec_core.runs.record import Prepared, record, record_pack, record_predict
 from m6rec_core.runs.report import plot_curve, print_report
 from m6rec_core.runs.scoring import own_packs, score_columns, score_packs
 from m6rec_core.runs.settings import to_yaml
+from m6rec_core.runs.start import fit_start
 from m6rec_core.tokens.batching import collate
+from m6rec_core.training.checkpoint import FOLDER, checkpoints
 from m6rec_core.training.loop import TrainResult, train
 from m6rec_core.training.progress import make_progress
 from m6rec_core.tuning.modes import MODES
@@ -90,6 +92,9 @@ def run(
     for line in describe(prepared):
         say(line)
     model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned})
+    if not (resume and checkpoints(output / FOLDER)):  # a checkpoint holds the options already
+        with clock.stage("start"):
+            fit_start(prepared, model, accelerator, shown)
     with clock.stage("tune"):
         result = tune(prepared, model, accelerator, output, resume, shown)
     round_to_pack(model.tunings, model.heads)
