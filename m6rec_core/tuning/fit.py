@@ -17,7 +17,7 @@ PENALTY = 0.01
 def fit_options(hidden: Tensor, label: Tensor, options: Tensor, penalty: float = PENALTY) -> Tensor:
     """Return options [C, D] that minimise mean cross-entropy(hidden @ options.T, label) + penalty * |change|^2.
 
-    `hidden` [N, D]: read-out states; `label` [N]: class indices; `options` [C, D]: where to start and to be drawn back to.
+    `hidden` [N, D]: read-out states; `label` [N]: class indices; `options` [C, D]: the start, which draws them back.
     Convex, so the result does not depend on the optimiser. Raises ValueError for no rows or labels outside 0 .. C-1.
     """
     if len(label) == 0 or int(label.min()) < 0 or int(label.max()) >= len(options):

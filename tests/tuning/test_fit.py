@@ -78,7 +78,9 @@ def test_one_class_alone_still_has_a_finite_answer():
     hidden, _, start = problem()
     fitted = fit_options(hidden, torch.ones(len(hidden), dtype=torch.int64), start)
     assert fitted.isfinite().all()
-    assert functional.softmax(hidden @ fitted.T, -1)[:, 1].mean() > functional.softmax(hidden @ start.T, -1)[:, 1].mean()
+    assert (
+        functional.softmax(hidden @ fitted.T, -1)[:, 1].mean() > functional.softmax(hidden @ start.T, -1)[:, 1].mean()
+    )
 
 
 @pytest.mark.parametrize("label", [[], [0, 2], [-1, 0]])
