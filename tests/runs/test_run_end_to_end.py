@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from m6rec_core.registry import load_task
 from m6rec_core.training.history import read_history
 from m6rec_core.tuning.pack import TENSOR_FILE, read_manifest
 
@@ -77,7 +78,8 @@ def test_a_run_leaves_every_file(finished_run, films):
     assert predictions["m6rec"].between(0, 1).all()
     assert (finished_run / "learning-curve.png").read_bytes().startswith(b"\x89PNG")
     manifest = read_manifest(finished_run / "pack")
-    assert (manifest.backbone.name, manifest.summary["shots"]) == ("tiny", 4000)
+    quick = load_task("ctr").manifest.quick
+    assert (manifest.backbone.name, manifest.summary["shots"]) == ("tiny", quick["shots"])
 
 
 def test_killed_and_resumed_gives_the_same_numbers(finished_run, films, tmp_path):
@@ -122,6 +124,9 @@ def test_two_processes_equal_one(finished_run, films, tmp_path):
     assert two["protocol"]["rows"]["test"]["used"] == 70
     assert two["comparison"]["rows"] == one["comparison"]["rows"]
     assert two["training"]["samples"] == one["training"]["samples"] == 560
+    for folder in (finished_run, tmp_path / "two"):
+        assert yaml.safe_load((folder / "config.yaml").read_text())["tuning"]["init"] == "fitted"
+        assert json.loads((folder / "metrics.json").read_text())["seconds"]["start"] > 0, "each fitted the options"
     assert [row["step"] for row in curve(tmp_path / "two")] == [row["step"] for row in curve(finished_run)]
     for left, right in zip(curve(finished_run), curve(tmp_path / "two"), strict=True):
         assert right.get("loss", 0.0) == pytest.approx(left.get("loss", 0.0), abs=1e-4)
