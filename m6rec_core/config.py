@@ -113,7 +113,11 @@ class TuningConfig(FrozenModel):
 
 
 class TrainingConfig(FrozenModel):
-    """The optimiser, the batches and when to stop. One step sees `packs_per_step` packs of `pack_tokens` tokens."""
+    """The optimiser, the batches and when to stop. One step sees `packs_per_step` packs of `pack_tokens` tokens.
+
+    `lr`: of adapters and heads (of all weights in the mode fine-tuning). `prompt_lr`: of soft prompts, options
+    and markers; None takes `lr`.
+    """
 
     epochs: int = Field(default=1, ge=1)
     max_steps: int | None = Field(default=None, ge=0)

@@ -205,7 +205,7 @@ class ClassHead(Protocol):
     to these classes on the training samples.
     """
 
-    def classes(self, samples: Sequence[Sample]) -> Sequence[int]:
+    def option_indices(self, samples: Sequence[Sample]) -> Sequence[int]:
         """Return the index of each sample's true option, 0 .. C-1; may raise DataError for a missing label."""
         ...
 

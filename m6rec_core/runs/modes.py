@@ -13,7 +13,9 @@ from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task
 from m6rec_core.runs.files import replacing, write_json
 from m6rec_core.runs.pipeline import Clock, prepare, tune
+from m6rec_core.runs.start import fit_start
 from m6rec_core.training.history import read_history
+from m6rec_core.training.loop import OBJECTIVE
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -25,7 +27,11 @@ TABLE = "tuning-modes.json"
 
 @dataclass(frozen=True, slots=True)
 class ModeCurve:
-    """How one mode went. `valid`: (step, metric) from step 0 on; `loss`: (step, training loss per sample)."""
+    """How one mode went.
+
+    `valid`: (step, objective) from step 0 on: the first metric, negative where less is better. `loss`: (step, training
+    loss per sample).
+    """
 
     mode: Mode
     parameters: int
@@ -77,16 +83,17 @@ def _one(
     prepared = prepare(task, config, logs, accelerator, clock, say)
     say(f"{config.tuning.mode}: {prepared.assembled.plan.parameters:,} parameters")
     model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned})
+    shown = accelerator.is_main_process
+    fit_start(prepared, model, accelerator, shown)
     with clock.stage("tune"):
-        result = tune(prepared, model, accelerator, output, resume=False, shown=accelerator.is_main_process)
+        result = tune(prepared, model, accelerator, output, resume=False, shown=shown)
     rows = read_history(result.history)
-    metric = task.manifest.metrics[0]
     return ModeCurve(
         mode=config.tuning.mode,
         parameters=prepared.assembled.plan.parameters,
         share=prepared.assembled.plan.share,
         seconds=clock.stages["tune"],
-        valid=tuple((e.step, e.metrics[metric]) for e in result.evaluations),
+        valid=tuple((e.step, e.metrics[OBJECTIVE]) for e in result.evaluations),
         loss=tuple((r["step"], r["loss"]) for r in rows if r.get("loss") is not None),
     )
 

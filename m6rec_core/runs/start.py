@@ -33,9 +33,20 @@ def fit_start(prepared: Prepared, model: M6Rec, accelerator: Accelerator, shown:
     if prepared.config.tuning.init != "fitted" or soft is None or options is None or not isinstance(head, ClassHead):
         return False
     states = _states(prepared, model.to(accelerator.device), accelerator, shown)
-    label = torch.tensor(head.classes(prepared.rows.samples("train")))
+    label = _labels(head, prepared, len(options))
     soft.prompts[-len(options) :] = fit_options(states, label, options.cpu()).to(options)
     return True
+
+
+def _labels(head: ClassHead, prepared: Prepared, options: int) -> Tensor:
+    label = torch.tensor(list(head.option_indices(prepared.rows.samples("train"))), dtype=torch.int64)
+    wrong = label[(label < 0) | (label >= options)]
+    if wrong.numel():
+        raise RegistryError(
+            f"task {prepared.task.name!r}: its head's `option_indices` gave {int(wrong[0])}, but there are {options} "
+            "options: return 0 .. C-1"
+        )
+    return label
 
 
 def _states(prepared: Prepared, model: M6Rec, accelerator: Accelerator, shown: bool) -> Tensor:
@@ -50,7 +61,7 @@ def _states(prepared: Prepared, model: M6Rec, accelerator: Accelerator, shown: b
             batch = collate([pack], model.backbone.spec.vocabulary).to(accelerator.device)
             view = model.views(batch)[name]
             if len(view.hidden) != len(view.samples):
-                raise RegistryError(f"task {name!r}: a head with `classes` needs samples of one text row each")
+                raise RegistryError(f"task {name!r}: a head with `option_indices` needs samples of one text row each")
             places.extend(batch.tasks[name].indices)
             states.append(view.hidden)
             tick(len(view.samples))

@@ -1,8 +1,8 @@
 """Soft options fitted in closed form: a start that gradient steps take hundreds of samples to reach.
 
-The backbone is frozen, so before the first step the options are a linear classifier over fixed read-out states. A
-penalised softmax regression that starts at the answer words, and is drawn back to them, finds its best values at once
-(docs/experiments/ctr.md, section 5).
+The backbone is frozen, so before the first step the options are nearly a linear classifier over fixed read-out states
+(nearly, because options are prompts too). A penalised softmax regression that starts at the answer words, and is drawn
+back to them, finds its best values at once (docs/experiments/ctr.md, section 5).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PENALTY = 0.01
 
 
 def fit_options(hidden: Tensor, label: Tensor, options: Tensor, penalty: float = PENALTY) -> Tensor:
-    """Return options [C, D] that minimise mean cross-entropy(hidden @ options.T, label) + penalty * |change|^2.
+    """Return options [C, D] that minimise mean cross-entropy(hidden @ options.T, label) + 2 penalty * |change|^2.
 
     `hidden` [N, D]: read-out states; `label` [N]: class indices; `options` [C, D]: the start, which draws them back.
     Convex, so the result does not depend on the optimiser. Raises ValueError for no rows or labels outside 0 .. C-1.
@@ -24,12 +24,14 @@ def fit_options(hidden: Tensor, label: Tensor, options: Tensor, penalty: float =
         raise ValueError(f"{len(label)} labels for {len(options)} options: give at least one, each in 0..C-1")
     states, start = hidden.double(), options.detach().double()
     change = torch.zeros_like(start, requires_grad=True)
-    optimiser = torch.optim.LBFGS([change], max_iter=200, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        [change], max_iter=500, tolerance_grad=1e-9, tolerance_change=1e-14, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> Tensor:
         optimiser.zero_grad()
         logits = states @ (start + change).T
-        # |change|^2 over both options is half of that of their difference, which alone matters: hence the factor 2.
+        # With two options only their difference d matters, and |change|^2 over both is |d|^2 / 2: hence the factor 2.
         loss = torch.nn.functional.cross_entropy(logits, label) + 2.0 * penalty * change.pow(2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss

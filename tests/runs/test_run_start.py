@@ -104,7 +104,6 @@ def test_nothing_happens_with_a_head_that_does_not_say_its_classes(build):
     assert changed(before, model) == set()
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="fit_start does not ask whether `classes` is callable")
 def test_a_number_called_classes_is_not_the_method(build):
     """`OptionClassifier`, which plugins use as their head, has an attribute of that name: how many classes."""
     prepared, model, accelerator = build()
@@ -126,6 +125,6 @@ def test_samples_of_several_rows_are_refused(build):
     packed = pack_part("ctr", assembled, samples, prepared.backbone, prepared.config.training.pack_tokens)
     several = replace(prepared, parts={**prepared.parts, "train": packed})
     before = state(model)
-    with pytest.raises(RegistryError, match="'ctr': a head with `classes` needs samples of one text row each"):
+    with pytest.raises(RegistryError, match="'ctr': a head with `option_indices` needs samples of one text row each"):
         fit_start(several, model, accelerator, False)
     assert changed(before, model) == set()

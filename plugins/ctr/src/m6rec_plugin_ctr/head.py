@@ -55,7 +55,7 @@ class CtrHead(nn.Module):
             self.calibration.weight.copy_(torch.from_numpy(fitted.coef_[0]))
             self.calibration.bias.copy_(torch.tensor(fitted.intercept_[0]))
 
-    def classes(self, samples: Sequence[Sample]) -> list[int]:
+    def option_indices(self, samples: Sequence[Sample]) -> list[int]:
         """Return 1 for each positive sample, 0 for each negative one; DataError for one without a label."""
         return [int(_known(cast(CtrSample, sample))) for sample in samples]
 
