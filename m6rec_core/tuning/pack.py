@@ -117,6 +117,7 @@ def save_pack(
     try:
         partial.mkdir(parents=True)
         save_file(tensors, partial / TENSOR_FILE)
+        (partial / TENSOR_FILE).chmod(0o644)  # safetensors writes for the owner alone
         written = manifest.model_copy(update={"tensors_sha256": _sha256(partial / TENSOR_FILE)})
         (partial / MANIFEST_FILE).write_text(written.model_dump_json(indent=2) + "\n", encoding="utf-8")
         _replace_folder(partial, path)
