@@ -28,7 +28,8 @@ def command(films, output: Path, *more: str) -> list[str]:
 
 def environment(films) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
-    return {**kept, "OMP_NUM_THREADS": "1", "M6REC_HOME": str(films.home), "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**kept, "OMP_NUM_THREADS": "1", "M6REC_HOME": str(films.home), "PYTHONPATH": path}
 
 
 def start(films, output: Path, *more: str) -> subprocess.CompletedProcess[str]:

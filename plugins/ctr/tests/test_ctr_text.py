@@ -23,10 +23,10 @@ def test_in_context_text(sample):
     source, target = regions(row)
     assert source == (
         "A 24 year old male technician\n"
-        "Toy Story, liked by most viewers: liked\n"
-        "GoldenEye, liked by some viewers: disliked\n"
+        "Toy Story, good: liked\n"
+        "GoldenEye, mixed: disliked\n"
     )
-    assert target == "Titanic, loved by most viewers:"
+    assert target == "Titanic, great:"
     assert not row.markers
     assert [s.droppable for s in row.segments] == [False, True, True, False]
 
@@ -61,18 +61,27 @@ def test_words_can_be_left_out(sample):
 
 def test_words_of_the_user(sample):
     told = CtrConfig(domain=MOVIES, user_words=True)
-    assert regions(serialize(sample, told).rows[0])[1] == "Titanic, loved by most viewers; The user likes some movies:"
+    assert regions(serialize(sample, told).rows[0])[1] == "Titanic, great; The user likes some movies:"
     new = sample.model_copy(update={"statistics": {**sample.statistics, "user_count": 0.0, "item_count": 0.0}})
     assert regions(serialize(new, told).rows[0])[1] == "Titanic, new; The user is new:"
 
 
-@pytest.mark.parametrize(("rate", "word"), [
-    (0.1, "hated by most"), (0.3, "disliked by most"), (0.45, "liked by few"), (0.5, "liked by some"),
-    (0.6, "liked by many"), (0.7, "liked by most"), (0.95, "loved by most"),
+@pytest.mark.parametrize(("rate", "phrase", "word"), [
+    (0.1, "hated by most", "terrible"), (0.3, "disliked by most", "bad"), (0.45, "liked by few", "poor"),
+    (0.5, "liked by some", "mixed"), (0.6, "liked by many", "decent"), (0.7, "liked by most", "good"),
+    (0.95, "loved by most", "great"),
 ])  # fmt: skip
-def test_seven_steps_of_words(sample, rate, word):
+def test_seven_steps_of_words(sample, rate, phrase, word):
     rated = sample.model_copy(update={"statistics": {**sample.statistics, "item_rate": rate}})
-    assert regions(serialize(rated, CtrConfig(domain=MOVIES)).rows[0])[1] == f"Titanic, {word} viewers:"
+    assert regions(serialize(rated, CtrConfig(domain=MOVIES)).rows[0])[1] == f"Titanic, {word}:"
+    long = CtrConfig(domain=MOVIES, short_words=False)
+    assert regions(serialize(rated, long).rows[0])[1] == f"Titanic, {phrase} viewers:"
+
+
+def test_words_of_the_candidate_alone(sample):
+    alone = CtrConfig(domain=MOVIES, history_words=False, user_phrase=False)
+    source, target = regions(serialize(sample, alone).rows[0])
+    assert (source, target) == ("Toy Story: liked\nGoldenEye: disliked\n", "Titanic, great:")
 
 
 @pytest.mark.parametrize("form", ["in-context", "paper"])
@@ -101,9 +110,8 @@ def test_conversion_is_another_kind_of_event_in_another_domain(sample):
     [row] = serialize(shop, CtrConfig(domain=PRODUCTS)).rows
     assert regions(row) == [
         "A female customer\n"
-        "waterproof hiking shoes, liked by most customers:\n"
-        "waterproof hiking shoes, liked by some customers: yes\n",
-        "waterproof hiking shoes, loved by most customers:",
+        "waterproof hiking shoes, good:\nwaterproof hiking shoes, mixed: yes\n",
+        "waterproof hiking shoes, great:",
     ]
     [row] = serialize(shop, CtrConfig(domain=PRODUCTS, form="paper")).rows
     assert regions(row)[0] == (
@@ -115,7 +123,7 @@ def test_conversion_is_another_kind_of_event_in_another_domain(sample):
 
 def test_no_history_and_unknown_user(sample):
     empty = sample.model_copy(update={"history": (), "user": {}})
-    assert regions(serialize(empty, CtrConfig(domain=MOVIES)).rows[0]) == ["", "Titanic, loved by most viewers:"]
+    assert regions(serialize(empty, CtrConfig(domain=MOVIES)).rows[0]) == ["", "Titanic, great:"]
     assert regions(serialize(empty, CtrConfig(domain=MOVIES, form="paper")).rows[0])[0] == "December. A user, "
     nameless = sample.model_copy(update={"user": {"shoe_size": "44"}, "history": ()})
     assert regions(serialize(nameless, CtrConfig(domain=MOVIES)).rows[0])[0] == ""

@@ -51,7 +51,7 @@ def _lines(sample: CtrSample, config: CtrConfig, domain: Domain) -> TextRow:
     if person:
         segments.append(Segment(f"{person}\n", Region.BIDIRECTIONAL))
     for event in sample.history:
-        line = _line(event.item, event.statistics if config.history_words else {}, config, domain)
+        line = _line(event.item, event.statistics if config.item_words and config.history_words else {}, config, domain)
         outcome = "" if event.liked is None else " " + outcome_word(domain, event.liked)
         segments.append(Segment(f"{line}:{outcome}\n", Region.BIDIRECTIONAL, droppable=True))
     target = _line(sample.candidate, sample.statistics if config.item_words else {}, config, domain)

@@ -15,7 +15,7 @@ class CtrConfig(TaskConfig):
     """`form`: "in-context" writes one line per event with its outcome, "paper" the sentences of section 3.2.
 
     `item_words`, `user_words`: write the candidate's and the user's rate, counted strictly before, in words.
-    `history_words`: write the item's rate in the history's lines too, each as of its own time. `short_words`: one
+    `history_words`: write the item's rate in the history's lines too (with `item_words`). `short_words`: one
     adjective ("great") in the lines instead of a phrase ("loved by most viewers"): a fifth fewer tokens.
     `calibration`: add a linear function of the numeric statistics to the option logits, reported apart from the text
     alone; `text_weight`: the weight that the text's log odds start with beside it.
