@@ -21,11 +21,7 @@ def regions(row):
 def test_in_context_text(sample):
     [row] = serialize(sample, CtrConfig(domain=MOVIES)).rows
     source, target = regions(row)
-    assert source == (
-        "A 24 year old male technician\n"
-        "Toy Story, good: liked\n"
-        "GoldenEye, mixed: disliked\n"
-    )
+    assert source == ("A 24 year old male technician\nToy Story, good: liked\nGoldenEye, mixed: disliked\n")
     assert target == "Titanic, great:"
     assert not row.markers
     assert [s.droppable for s in row.segments] == [False, True, True, False]
@@ -109,8 +105,7 @@ def test_conversion_is_another_kind_of_event_in_another_domain(sample):
     shop = sample.model_copy(update={"history": history, "candidate": boots, "user": {"gender": "female"}})
     [row] = serialize(shop, CtrConfig(domain=PRODUCTS)).rows
     assert regions(row) == [
-        "A female customer\n"
-        "waterproof hiking shoes, good:\nwaterproof hiking shoes, mixed: yes\n",
+        "A female customer\nwaterproof hiking shoes, good:\nwaterproof hiking shoes, mixed: yes\n",
         "waterproof hiking shoes, great:",
     ]
     [row] = serialize(shop, CtrConfig(domain=PRODUCTS, form="paper")).rows
