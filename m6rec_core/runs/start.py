@@ -13,7 +13,7 @@ from m6rec_core.runs.record import Prepared
 from m6rec_core.runs.scoring import own_packs
 from m6rec_core.tokens.batching import collate
 from m6rec_core.training.gather import gather_rows
-from m6rec_core.tuning.fit import fit_options
+from m6rec_core.tuning.fit import PRIOR_ROWS, fit_options
 from m6rec_core.types import ClassHead
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def fit_start(prepared: Prepared, model: M6Rec, accelerator: Accelerator, shown:
         return False
     states = _states(prepared, model.to(accelerator.device), accelerator, shown)
     label = _labels(head, prepared, len(options))
-    soft.prompts[-len(options) :] = fit_options(states, label, options.cpu()).to(options)
+    soft.prompts[-len(options) :] = fit_options(states, label, options.cpu(), PRIOR_ROWS / len(label)).to(options)
     return True
 
 
