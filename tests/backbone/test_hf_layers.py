@@ -44,7 +44,7 @@ def row(ids: list[int], source: int = 0, segment: int = 4) -> TokenRow:
     return TokenRow(tuple(ids), segments, min(source * segment, len(ids)), len(ids) - 1, (), 0)
 
 
-def close(left: torch.Tensor, right: torch.Tensor) -> None:
+def assert_close(left: torch.Tensor, right: torch.Tensor) -> None:
     torch.testing.assert_close(left, right, rtol=1e-9, atol=1e-9)
 
 
@@ -74,7 +74,7 @@ def test_layers_run_in_slices(backbone, causal, ids, source, cut):
     for scope in ("row", "segment"):
         whole = backbone.run(hidden, layout, 0, 3, scope=scope)
         lower = backbone.run(hidden, layout, 0, cut, scope=scope)
-        close(backbone.run(lower, layout, cut, 3, scope=scope), whole)
+        assert_close(backbone.run(lower, layout, cut, 3, scope=scope), whole)
     assert torch.equal(backbone.run(hidden, layout, 2, 2), hidden)
 
 
@@ -91,7 +91,7 @@ def test_one_pass_over_segments_is_each_segment_by_itself(backbone, causal, ids,
         text = [ids[t] for t in inside]
         alone = TokenRow(tuple(text), (0,) * len(text), len(text) if inside[0] < whole.source else 0, 0, (), 0)
         alone_ids, alone_layout, _ = layout_of([alone], causal)
-        close(backbone.run(backbone.embed(alone_ids), alone_layout, 0, 3)[0], together[inside])
+        assert_close(backbone.run(backbone.embed(alone_ids), alone_layout, 0, 3)[0], together[inside])
 
 
 @torch.no_grad()
@@ -109,8 +109,8 @@ def test_kernels_agree(backbone, causal, scope, rows, source):
         other.kernel = kernel
         hidden = other.run(other.embed(batch.ids), batch.layout, 0, 3, scope=scope)
         found[kernel] = hidden.flatten(0, 1)[used]
-    close(found["sdpa"], found["plain"])
-    close(found["flex"], found["plain"])
+    assert_close(found["sdpa"], found["plain"])
+    assert_close(found["flex"], found["plain"])
 
 
 def test_gradients_agree_between_kernels(backbone):
@@ -122,7 +122,7 @@ def test_gradients_agree_between_kernels(backbone):
         hidden = backbone.embed(tokens).requires_grad_()
         other.run(hidden, layout, 0, 3).square().sum().backward()
         gradients.append(hidden.grad)
-    close(gradients[0], gradients[1])
+    assert_close(gradients[0], gradients[1])
     assert all(p.grad is None for p in backbone.parameters())
 
 
@@ -152,7 +152,7 @@ def test_an_adapter_adds_to_its_layer_only(backbone):
         return torch.ones_like(z) if layer == 2 else None
 
     adapted = backbone.run(hidden, layout, 0, 3, ffn=ffn)
-    close(adapted, backbone.run(hidden, layout, 0, 3) + 1.0)
+    assert_close(adapted, backbone.run(hidden, layout, 0, 3) + 1.0)
     assert seen == [0, 1, 2]
 
 

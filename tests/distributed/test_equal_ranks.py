@@ -33,21 +33,23 @@ def launch(script: Path, output: Path, ranks: int = 1, **settings: Any) -> tuple
     return json.loads((output / "result.json").read_text()), read_history(output / NAME)
 
 
-def same(a: Any, b: Any, tolerance: float) -> None:
+def assert_same(a: Any, b: Any, tolerance: float) -> None:
     """Compare nested lists and dictionaries of numbers."""
     if isinstance(a, dict):
         assert a.keys() == b.keys()
         for key in a:
-            same(a[key], b[key], tolerance)
+            assert_same(a[key], b[key], tolerance)
     elif isinstance(a, list):
         assert len(a) == len(b)
         for x, y in zip(a, b, strict=True):
-            same(x, y, tolerance)
+            assert_same(x, y, tolerance)
     else:
         assert a == pytest.approx(b, rel=0, abs=tolerance)
 
 
-def compare(script: Path, tmp_path: Path, tolerance: float, variants: list[tuple[int, dict[str, Any]]]) -> None:
+def assert_ranks_agree(
+    script: Path, tmp_path: Path, tolerance: float, variants: list[tuple[int, dict[str, Any]]]
+) -> None:
     """Run the script in one process and in each variant (ranks, settings) and compare all that came out."""
     reference, history = launch(script, tmp_path / "reference")
     assert reference["rows"] == ROWS[script]
@@ -56,14 +58,14 @@ def compare(script: Path, tmp_path: Path, tolerance: float, variants: list[tuple
         result, rows = launch(script, tmp_path / str(number), ranks, **settings)
         assert result["rows"] == ROWS[script]
         assert result["samples"] == reference["samples"]
-        same(result, reference, tolerance)
+        assert_same(result, reference, tolerance)
         for field in ("step", "epoch", "samples", "loss", "losses", "lr", "grad_norm", "valid"):
-            same([row.get(field, 0) for row in rows], [row.get(field, 0) for row in history], tolerance)
+            assert_same([row.get(field, 0) for row in rows], [row.get(field, 0) for row in history], tolerance)
 
 
 def test_toy_of_two_tasks_is_the_same_on_ranks_and_accumulated(tmp_path: Path) -> None:
     variants: list[tuple[int, dict[str, Any]]] = [(1, {"packs_per_forward": 2}), (2, {}), (2, {"packs_per_forward": 1})]
-    compare(TOY, tmp_path, 1e-11, variants)
+    assert_ranks_agree(TOY, tmp_path, 1e-11, variants)
 
 
 def test_idle_rank_changes_nothing(tmp_path: Path) -> None:
@@ -71,9 +73,9 @@ def test_idle_rank_changes_nothing(tmp_path: Path) -> None:
     settings = {"packs_per_step": 1, "max_steps": 6}
     one, _ = launch(TOY, tmp_path / "one", 1, **settings)
     two, _ = launch(TOY, tmp_path / "two", 2, **settings)
-    same(two, one, 1e-11)
+    assert_same(two, one, 1e-11)
 
 
 def test_model_of_two_tasks_is_the_same_on_ranks_and_accumulated(tmp_path: Path) -> None:
     """The real model on the tiny backbone; the markers' embeddings occur in no row, so no rank has their gradient."""
-    compare(TINY, tmp_path, 1e-9, [(1, {"packs_per_forward": 2}), (2, {"packs_per_forward": 2})])
+    assert_ranks_agree(TINY, tmp_path, 1e-9, [(1, {"packs_per_forward": 2}), (2, {"packs_per_forward": 2})])

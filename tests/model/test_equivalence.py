@@ -129,7 +129,7 @@ def states(model: M6Rec, batch) -> dict[tuple[str, str, int], torch.Tensor]:
     return found
 
 
-def same(left: dict, right: dict) -> None:
+def assert_same(left: dict, right: dict) -> None:
     assert left.keys() == right.keys()
     for key, value in left.items():
         torch.testing.assert_close(value, right[key], rtol=1e-9, atol=1e-9)
@@ -149,16 +149,16 @@ def test_every_way_of_batching_gives_the_same_states(model, first, second, budge
             single = Encoded(sample.task, sample.index, sample.sample, (row,))
             found = states(model, one_batch([single], backbone))
             one_by_one.update({(task, name, r): value for (task, name, _), value in found.items()})
-    same(one_by_one, alone)
+    assert_same(one_by_one, alone)
     order = data.draw(st.permutations(samples))
-    same(states(model, one_batch(order, backbone)), alone)  # padded, mixed, any order
-    same(states(model, one_batch(order, backbone, merged=True)), alone)  # merged, mixed, any order
+    assert_same(states(model, one_batch(order, backbone)), alone)  # padded, mixed, any order
+    assert_same(states(model, one_batch(order, backbone, merged=True)), alone)  # merged, mixed, any order
     packs = plan_packs(samples, budget, backbone.causal)
-    same(states(model, collate(packs, backbone.spec.vocabulary)), alone)
+    assert_same(states(model, collate(packs, backbone.spec.vocabulary)), alone)
     by_pack = {}
     for pack in packs:
         by_pack.update(states(model, collate([pack], backbone.spec.vocabulary)))
-    same(by_pack, alone)
+    assert_same(by_pack, alone)
 
 
 @PROPERTY
