@@ -12,6 +12,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 from m6rec_core.types import FrozenModel
 
 Mode = Literal["fine-tuning", "adapter", "prompt", "option", "option-adapter"]
+SegmentOrder = Literal["none", "kind", "order", "recency"]
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
@@ -97,9 +98,15 @@ class TuningConfig(FrozenModel):
     """Which parameters train, how many and from which start (paper 3.4, design 6).
 
     `prompts` counts soft prompts, options included; None lets the budget choose. `adapter_layers`: how many of the last
-    layers get an adapter, None for the most that `budget` allows. `adapter_rank`: None is D / H. `init`: "informed"
+    layers get an adapter, "all" layers, "late" for those of late interaction, None for the most that `budget` allows
+    (with late interaction: of the upper layers only, so that the lower ones stay shared by all tasks). `adapter_rank`: None is D / H. `init`: "informed"
     starts from token embeddings of the instruction and the answer words; "fitted" then fits the soft options in closed
     form to the frozen read-out states of the training rows (`m6rec_core.tuning.fit`); "random" is for comparison.
+
+    `late_layers` K: the lower L - K layers see one segment at a time, the upper K the whole row (paper 3.3); 0 is the
+    full model. `segment_embeddings`: what is added to the lower layers' output, by `kind` of segment, by kind and place
+    counted from the row's beginning (`order`) or end (`recency`), or nothing. `late_prompts`: whether soft prompts go
+    through the lower layers as a segment of their own ("input") or enter above them ("late").
     """
 
     mode: Mode = "option-adapter"
@@ -107,9 +114,12 @@ class TuningConfig(FrozenModel):
     prompts: int | None = Field(default=None, ge=0)
     max_prompts: int = Field(default=16, ge=1)
     adapter_rank: int | None = Field(default=None, ge=1)
-    adapter_layers: int | None = Field(default=None, ge=0)
+    adapter_layers: Annotated[int, Field(ge=0)] | Literal["all", "late"] | None = None
     train_markers: bool = True
     init: Literal["fitted", "informed", "random"] = "fitted"
+    late_layers: int = Field(default=0, ge=0)
+    segment_embeddings: SegmentOrder = "order"
+    late_prompts: Literal["input", "late"] = "input"
 
 
 class TrainingConfig(FrozenModel):

@@ -64,12 +64,21 @@ class Backbone(nn.Module):
         return cast(Tensor, self.decoder.model.embed_tokens(ids))
 
     def run(
-        self, hidden: Tensor, layout: Layout, start: int, stop: int, ffn: Ffn | None = None, scope: Scope = "row"
+        self,
+        hidden: Tensor,
+        layout: Layout,
+        start: int,
+        stop: int,
+        ffn: Ffn | None = None,
+        scope: Scope = "row",
+        read: Tensor | None = None,
     ) -> Tensor:
         """Run layers [start, stop) on hidden states [G, T, D].
 
         `ffn(layer, z)`: what an adapter adds to the feed-forward network of a layer, given its input z (paper 3.4).
-        `scope="segment"` lets tokens see their own segment only (paper 3.3, the lower layers).
+        `scope="segment"` lets tokens see their own segment only (paper 3.3, the lower layers). `read` [R]: flat places
+        g * T + t; only their states [R, D] are returned, and the last layer's feed-forward network, most of its work,
+        runs for them alone (its adapter then gets z [R, D]).
         """
         if not 0 <= start <= stop <= self.spec.layers:
             raise ValueError(f"layers [{start}, {stop}) are not within [0, {self.spec.layers})")
@@ -82,10 +91,14 @@ class Backbone(nn.Module):
                 hidden_states=layer.input_layernorm(hidden), position_embeddings=rotary, attention_mask=mask
             )
             hidden = hidden + attended
+            if read is not None and index == stop - 1:
+                hidden = hidden.reshape(-1, hidden.shape[-1])[read]
             z = layer.post_attention_layernorm(hidden)
             added = layer.mlp(z)
             extra = ffn(index, z) if ffn is not None else None
             hidden = hidden + (added if extra is None else added + extra)
+        if read is not None and start == stop:
+            return hidden.reshape(-1, hidden.shape[-1])[read]
         return hidden
 
     def final_norm(self, hidden: Tensor) -> Tensor:
