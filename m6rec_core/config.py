@@ -99,9 +99,10 @@ class TuningConfig(FrozenModel):
 
     `prompts` counts soft prompts, options included; None lets the budget choose. `adapter_layers`: how many of the last
     layers get an adapter, "all" layers, "late" for those of late interaction, None for the most that `budget` allows
-    (with late interaction: of the upper layers only, so that the lower ones stay shared by all tasks). `adapter_rank`: None is D / H. `init`: "informed"
-    starts from token embeddings of the instruction and the answer words; "fitted" then fits the soft options in closed
-    form to the frozen read-out states of the training rows (`m6rec_core.tuning.fit`); "random" is for comparison.
+    (with late interaction: of the upper layers only, so that the lower ones stay shared by all tasks). `adapter_rank`:
+    None is D / H. `init`: "informed" starts from token embeddings of the instruction and the answer words; "fitted"
+    then fits the soft options in closed form to the frozen read-out states of the training rows
+    (`m6rec_core.tuning.fit`); "random" is for comparison.
 
     `late_layers` K: the lower L - K layers see one segment at a time, the upper K the whole row (paper 3.3); 0 is the
     full model. `segment_embeddings`: what is added to the lower layers' output, by `kind` of segment, by kind and place
@@ -148,6 +149,20 @@ class TrainingConfig(FrozenModel):
     seed: int = 0
 
 
+class CacheConfig(FrozenModel):
+    """The segment cache of late interaction: `memory_mb` in memory; a `folder` on disk that grows to `disk_mb` and may
+    be shared by processes; a `redis` server (its URL), where values live for `redis_seconds`, None for ever.
+    `eight_bit` stores a quarter of the bytes, rounded.
+    """
+
+    memory_mb: int = Field(default=1024, ge=1)
+    folder: str | None = None
+    disk_mb: int = Field(default=8192, ge=1)
+    redis: str | None = None
+    redis_seconds: int | None = Field(default=None, ge=1)
+    eight_bit: bool = False
+
+
 class EvaluationConfig(FrozenModel):
     """Test-time settings. `rows` limits the rows scored (whole prefix groups, chosen by seed); None scores all."""
 
@@ -171,3 +186,4 @@ class RunConfig(FrozenModel):
     tuning: TuningConfig = TuningConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    cache: CacheConfig = CacheConfig()

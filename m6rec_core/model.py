@@ -143,9 +143,7 @@ class M6Rec(nn.Module):
     def _from_cache(self, batch: Batch, below: int) -> Tensor:
         """States after the lower layers [G * T, D]: text from the cache, prompts and markers (which train) computed."""
         backbone = self.backbone
-        flat = torch.zeros(
-            batch.ids.numel(), backbone.spec.hidden, dtype=backbone.dtype, device=batch.ids.device
-        )
+        flat = torch.zeros(batch.ids.numel(), backbone.spec.hidden, dtype=backbone.dtype, device=batch.ids.device)
         for name, rows in batch.tasks.items():
             tuning = self._tuning(name)
             if len(rows.text_places) and self.segments is not None:
@@ -166,7 +164,7 @@ class M6Rec(nn.Module):
         used = [*([tuning.prompts()] if prompts else []), *([tuning.markers()] if markers else [])]
         count = len(tuning.prompts()) if prompts else 0
         tag = (below, prompts, markers, *((t.data_ptr(), t._version) for t in (*used, *tuning.adapter_state(below))))
-        kept = self._kept.get(name)
+        kept = None if self.backbone.embedding.requires_grad else self._kept.get(name)
         if not torch.is_grad_enabled() and kept is not None and kept[0] == tag:
             return kept[1], kept[2]
         embedded = torch.cat(used).to(self.backbone.dtype)[None]

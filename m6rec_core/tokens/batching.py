@@ -162,7 +162,8 @@ class TaskRows:
                 t.to(device)
                 for t in (
                     self.readout, self.sample_of_row, self.scored_from, self.scored_ids, self.scored_row, self.tokens,
-                    self.slots, self.text_places, self.prompt_places, self.prompt_slots, self.marker_places, self.marker_slots,
+                    self.slots, self.text_places, self.prompt_places, self.prompt_slots, self.marker_places,
+                    self.marker_slots,
                 )
             ),
         )  # fmt: skip

@@ -61,8 +61,7 @@ def plan(config: TuningConfig, spec: BackboneSpec, heads: int, options: int, hea
     soft_options = options if mode.options else 0
     costs = _Costs(
         limit=math.floor(config.budget * spec.parameters + 1e-6),
-        fixed=head_parameters
-        + spec.hidden * (segment_slots(config) + (MARKER_COUNT if config.train_markers else 0)),
+        fixed=head_parameters + spec.hidden * (segment_slots(config) + (MARKER_COUNT if config.train_markers else 0)),
         prompt=spec.hidden,
         adapter=adapter_parameters(spec.hidden, rank),
         rank=rank,
