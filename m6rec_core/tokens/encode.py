@@ -24,8 +24,9 @@ class TokenRow:
     `ids` [T]: text in [0, V), markers from V on, soft prompt slot p as -1 - p. `segments` [T]: ordinal of each
     token's segment; the soft prompts are segment 0 (paper Fig. 4), every marker is its own, so that the states of text
     never depend on what a task trains. `source`: number of leading tokens in the bidirectional region, prompts
-    included. `readout`: index of the token a head reads. `scored`: indices of answer tokens. `dropped`: number of segments left out for length. `slots` [T]:
-    each token's segment embedding, () for none. `passing`: ordinals of segments whose text does not recur.
+    included. `readout`: index of the token a head reads. `scored`: indices of answer tokens. `dropped`: number of
+    segments left out for length. `slots` [T]: each token's segment embedding, () for none. `passing`: ordinals of
+    segments whose text does not recur.
     """
 
     ids: tuple[int, ...]
