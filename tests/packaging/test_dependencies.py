@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {".": "m6rec_core", "plugins/ctr": "src", "plugins/baselines": "src"}
 USED_WITHOUT_IMPORT = {"gguf"}  # transformers imports it to read GGUF files
-OPTIONAL = {"tensorboard"}
+OPTIONAL = {"tensorboard", "lmdb", "redis"}
 
 
 def project(folder: str) -> dict:
