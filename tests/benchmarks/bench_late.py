@@ -118,7 +118,7 @@ def reuse(late: Opened, samples: list[BehaviourSample], requests: int) -> dict[s
 
 
 def tuning(late: Opened, samples: list[BehaviourSample], per_forward: int) -> dict[str, Any]:
-    """Forward and backward over the same packs, in one pass and from the cache; encoding the segments is timed apart."""
+    """Forward and backward over the same packs, in one pass and from the cache; encoding is timed apart."""
     model, name = late.model, late.task.name
     encoded = encode(name, late.assembled.tuned, samples, late.backbone).samples
     packs = plan_packs(encoded, 512, late.backbone.causal)
