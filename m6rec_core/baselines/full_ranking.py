@@ -19,7 +19,8 @@ ROWS_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FullRanking:
-    """`rank` [N]: 1 for a target above every other item; `top` [N, k]: codes of the first k items, best first."""
+    """`rank` [N]: 1 for a target above every other item; `top` [N, k]: codes of the first k items, best first
+    (k 0 saves the sorting)."""
 
     rank: IntArray
     top: IntArray
@@ -72,7 +73,6 @@ def full_ranking(
 
 def _best(scores: Float32Array, top: int) -> IntArray:
     """Return the codes [N, min(top, I)] of the highest scores, best first, equal ones by code."""
-    count = min(top, scores.shape[1])
-    kept = np.sort(np.argpartition(-scores, count - 1, axis=1)[:, :count], axis=1)
-    order = np.argsort(-np.take_along_axis(scores, kept, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(kept, order, axis=1).astype(np.int64)
+    if top == 0:
+        return np.zeros((len(scores), 0), dtype=np.int64)
+    return np.argsort(-scores, axis=1, kind="stable")[:, :top].astype(np.int64)

@@ -60,6 +60,8 @@ class TextVectors(nn.Module):
         self.words = nn.Parameter(first)
         self.project = nn.Linear(first.shape[1], width)
         self.refine = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        # Without it the readers begin with inputs far below their biases, and learn nothing for many epochs.
+        self.norm = nn.LayerNorm(width)
         self.drop = drop
 
     def forward(self) -> Tensor:
@@ -69,7 +71,8 @@ class TextVectors(nn.Module):
         mean = embedding_bag(ids, self.words, offsets, mode="sum", per_sample_weights=weight)
         size = torch.diff(offsets, append=torch.tensor([len(ids)]))[:, None]
         vectors = self.project(mean / size.clamp_min(1).sqrt())
-        return torch.add(vectors, self.refine(vectors))
+        out: Tensor = self.norm(vectors + self.refine(vectors))
+        return out
 
 
 class MeanReader(nn.Module):

@@ -1,4 +1,4 @@
-"""The retrieval baselines by themselves, to choose their settings and to repeat docs/experiments/retrieval-baselines.md.
+"""The retrieval baselines by themselves: to choose settings, to repeat docs/experiments/retrieval-baselines.md.
 
 python -m m6rec_plugin_baselines.retrieval --data ml-1m --model sasrec-ce --seeds 0 --set epochs=40
 """

@@ -43,7 +43,8 @@ class RetrieverSettings:
     `reader`: "transformer" or "mean"; `vectors`: "ids" or "words". `length`: events of a history that are read;
     `every_window`: whether longer histories train on all their events or only on the last ones. `loss`: cross-entropy
     over all trained items, or the binary one with one sampled negative of the original SASRec. `temperature` as in
-    `NextItemNetwork`. `batch` in windows. `valid_rows`: at most so many rows say when to stop. `minutes`: see `StopRule`.
+    `NextItemNetwork`. `batch` in windows. `valid_rows`: at most so many rows say when to stop. `minutes` as in
+    `StopRule`.
     """
 
     reader: str = "transformer"
@@ -199,7 +200,7 @@ def _train(
         return total / max(count, 1)
 
     def measure() -> float:
-        rank = full_ranking(fitted, rows, top=1).rank
+        rank = full_ranking(fitted, rows, top=0).rank
         return float(np.where(rank <= 10, 1.0 / np.log2(rank + 1.0), 0.0).mean())
 
     rule = StopRule(settings.epochs, settings.patience, settings.minutes)
