@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
-from m6rec_core.errors import ConfigError
 from m6rec_plugin_baselines.retrieval import chosen_model, run
 from m6rec_plugin_baselines.retrievers import NextItemRetriever
+
+from m6rec_core.errors import ConfigError
 
 
 def _folder(path: Path) -> str:
@@ -49,6 +49,10 @@ def test_mistakes_are_named() -> None:
         chosen_model("sasrec-ce", ["lrr=1"])
     with pytest.raises(ConfigError, match="value of type int"):
         chosen_model("sasrec-ce", ["width=wide"])
+    with pytest.raises(ConfigError, match="give all-items or one-negative"):
+        chosen_model("sasrec-ce", ["loss=bce"])
+    with pytest.raises(ConfigError, match="3 heads do not divide"):
+        chosen_model("sasrec-ce", ["heads=3"])
     changed = chosen_model("sasrec-ce", ["width=8", "every_window=yes"])
     assert isinstance(changed, NextItemRetriever)
     assert (changed.settings.width, changed.settings.every_window) == (8, True)

@@ -8,12 +8,6 @@ from importlib.metadata import entry_points
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.nn.functional import cross_entropy
-
-from m6rec_core.baselines import RetrievalData, RetrievalRows, Retriever
-from m6rec_core.baselines.full_ranking import full_ranking
-from m6rec_core.types import Item
 from m6rec_plugin_baselines.early_stopping import StopRule, train_to_best
 from m6rec_plugin_baselines.next_item import IdVectors, MeanReader, NextItemNetwork, TransformerReader
 from m6rec_plugin_baselines.retrievers import (
@@ -28,6 +22,12 @@ from m6rec_plugin_baselines.retrievers import (
 from m6rec_plugin_baselines.sequences import pad, training_batches, windows
 from m6rec_plugin_baselines.softmax import full_cross_entropy
 from m6rec_plugin_baselines.words import UNKNOWN, item_words
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from m6rec_core.baselines import RetrievalData, RetrievalRows, Retriever
+from m6rec_core.baselines.full_ranking import full_ranking
+from m6rec_core.types import Item
 
 CYCLE = 30
 """Items; item i is described by i mod 5 and i mod 6, so words tell all of them apart and none has a word of its own."""
@@ -93,7 +93,7 @@ def test_ids_do_not_score_unseen_items_and_words_tell_them_apart() -> None:
     ids = _small(SASREC_CE, 1).fit(data, valid, 0, lambda line: None)
     assert np.isneginf(ids.scores(valid.histories)[:, unseen]).all()
     assert (full_ranking(ids, held_out).rank > CYCLE - 3).all()
-    words = _small(TWIN_TEXT, 5).fit(data, valid, 0, lambda line: None)
+    words = _small(TWIN_TEXT, 20).fit(data, valid, 0, lambda line: None)
     assert np.isfinite(words.scores(valid.histories)).all()
     assert (full_ranking(words, held_out, among=unseen).rank == 1).mean() > 0.9
 

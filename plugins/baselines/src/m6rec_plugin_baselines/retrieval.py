@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def chosen_model(name: str, changes: Sequence[str]) -> Retriever:
     if not isinstance(model, NextItemRetriever):
         raise ConfigError(f"--set {changes[0]}: {name} has no settings")
     types = {key: type(value) for key, value in dataclasses.asdict(model.settings).items()}
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for change in changes:
         key, _, text = change.partition("=")
         if key not in types:

@@ -24,6 +24,7 @@ from m6rec_core.baselines.retrieval import (
     RetrievalData,
     RetrievalRows,
 )
+from m6rec_core.errors import ConfigError
 from m6rec_core.logs.leave_one_out import BoolArray
 from m6rec_plugin_baselines.early_stopping import Fit, StopRule, train_to_best
 from m6rec_plugin_baselines.next_item import IdVectors, MeanReader, NextItemNetwork, TextVectors, TransformerReader
@@ -65,6 +66,18 @@ class RetrieverSettings:
     patience: int = 10
     minutes: float = 0.0
     valid_rows: int = 2048
+
+    def __post_init__(self) -> None:
+        """Refuse words that mean nothing and heads that do not divide the width."""
+        for name, known in (
+            ("reader", ("transformer", "mean")),
+            ("vectors", ("ids", "words")),
+            ("loss", ("all-items", "one-negative")),
+        ):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"retriever settings: {name} is {getattr(self, name)!r}; give {' or '.join(known)}")
+        if self.width % self.heads:
+            raise ConfigError(f"retriever settings: {self.heads} heads do not divide a width of {self.width}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
