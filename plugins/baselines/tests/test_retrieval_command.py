@@ -32,7 +32,7 @@ def test_lines_have_all_measures(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert [(line["model"], line["seed"]) for line in lines] == [(name, seed) for name in models for seed in (0, 1)]
     assert all(line["all"]["rows"] == 30 for line in lines)
     assert all(line["seen"]["rows"] + line["unseen"]["rows"] == 30 for line in lines)
-    assert lines[0]["unseen"]["hr@10"] == 0.0
+    assert lines[0]["unseen"]["hr@10"][0] == 0.0
     assert {"hr@10", "ndcg@10", "hr@100", "mrr", "coverage@10"} <= set(lines[0]["all"])
     run(["--data", str(tmp_path), "--model", "youtube-dnn", "--set", "epochs=1", "--set", "every_window=no"])
     line = json.loads(capsys.readouterr().out)

@@ -92,7 +92,7 @@ def test_ids_do_not_score_unseen_items_and_words_tell_them_apart() -> None:
     held_out = RetrievalRows(valid.histories, tastes.astype(np.int64))
     ids = _small(SASREC_CE, 1).fit(data, valid, 0, lambda line: None)
     assert np.isneginf(ids.scores(valid.histories)[:, unseen]).all()
-    assert (full_ranking(ids, held_out).rank > CYCLE - 3).all()
+    assert (full_ranking(ids, held_out).rank == CYCLE - 5).all()  # last of all but the history
     words = _small(TWIN_TEXT, 20).fit(data, valid, 0, lambda line: None)
     assert np.isfinite(words.scores(valid.histories)).all()
     assert (full_ranking(words, held_out, among=unseen).rank == 1).mean() > 0.9

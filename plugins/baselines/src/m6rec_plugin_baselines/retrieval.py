@@ -13,14 +13,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from m6rec_core.baselines import TRIVIAL_RETRIEVERS, FittedRetriever, RetrievalRows, Retriever
 from m6rec_core.baselines.full_ranking import full_ranking
 from m6rec_core.baselines.retrieval import retrieval_data, retrieval_rows
 from m6rec_core.errors import ConfigError, M6RecError
 from m6rec_core.logs import catalogue, leave_one_out, locate, read_logs, unseen_items
 from m6rec_core.logs.leave_one_out import BoolArray
+from m6rec_core.metrics.evidence import intervals
+from m6rec_core.metrics.retrieval import catalogue_coverage, hit_rate, mrr, ndcg
 from m6rec_plugin_baselines.retrievers import (
     SASREC_BCE,
     SASREC_CE,
@@ -60,22 +60,21 @@ def chosen_model(name: str, changes: Sequence[str]) -> Retriever:
 
 def measured(
     fitted: FittedRetriever, rows: RetrievalRows, exclude: bool, among: BoolArray | None = None
-) -> dict[str, float]:
-    """Return HR, NDCG, MRR and coverage of full ranking on `rows`, with the number of rows."""
-    found = full_ranking(fitted, rows, 10, exclude, among)
-    rank = found.rank
-    ndcg = np.where(rank <= 10, 1.0 / np.log2(rank + 1.0), 0.0)
-    size = int(among.sum()) if among is not None else fitted.scores(rows.histories[:1]).shape[1]
-    spread = 1.96 * ndcg.std() / max(len(rank), 1) ** 0.5
-    values = {
-        "hr@10": float((rank <= 10).mean()),
-        "ndcg@10": float(ndcg.mean()),
-        "ndcg@10_half_interval": float(spread),
-        "hr@100": float((rank <= 100).mean()),
-        "mrr": float((1.0 / rank).mean()),
-        "coverage@10": len(np.unique(found.top)) / size,
+) -> dict[str, object]:
+    """Return HR, NDCG and MRR of full ranking on `rows` as [value, low, high] (95 %), coverage, rows, items ranked."""
+    items = fitted.scores(rows.histories[:1]).shape[1]
+    found = full_ranking(fitted, rows, min(10, items), exclude, among)
+    ranked = int(among.sum()) if among is not None else items
+    evidence = {
+        "hr@10": hit_rate(found.rank, items, min(10, items)),
+        "ndcg@10": ndcg(found.rank, items, min(10, items)),
+        "hr@100": hit_rate(found.rank, items, min(100, items)),
+        "mrr": mrr(found.rank, items),
     }
-    return {"rows": len(rows), **{name: round(value, 4) for name, value in values.items()}}
+    values: dict[str, object] = {"rows": len(rows), "items": ranked}
+    for name, interval in intervals(evidence).items():
+        values[name] = [round(value, 4) for value in (interval.value, interval.low, interval.high)]
+    return values | {"coverage@10": round(catalogue_coverage(found.top, items).value * items / ranked, 4)}
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

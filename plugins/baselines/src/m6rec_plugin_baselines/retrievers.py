@@ -26,6 +26,7 @@ from m6rec_core.baselines.retrieval import (
 )
 from m6rec_core.errors import ConfigError
 from m6rec_core.logs.leave_one_out import BoolArray
+from m6rec_core.metrics.retrieval import ndcg
 from m6rec_plugin_baselines.early_stopping import Fit, StopRule, train_to_best
 from m6rec_plugin_baselines.next_item import IdVectors, MeanReader, NextItemNetwork, TextVectors, TransformerReader
 from m6rec_plugin_baselines.sequences import TrainingBatch, pad, training_batches, windows
@@ -214,7 +215,8 @@ def _train(
 
     def measure() -> float:
         rank = full_ranking(fitted, rows, top=0).rank
-        return float(np.where(rank <= 10, 1.0 / np.log2(rank + 1.0), 0.0).mean())
+        items = len(fitted.scope.read)
+        return ndcg(rank, items, min(10, items)).value
 
     rule = StopRule(settings.epochs, settings.patience, settings.minutes)
     return train_to_best(network, epoch, measure if len(rows) else None, rule, say)
