@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_index.py [--sizes 10000 100000] [--uniform 100000] [--threads 1] [--json FILE]
 
-The vectors are made up: `clustered` ones resemble an encoder's (clusters of unequal size, 32 strong directions of falling
-strength, a little noise), `uniform` ones are the worst case, where no vector has near neighbours. Queries are drawn like the
-vectors and are not in the index.
+The vectors are made up: `clustered` ones resemble an encoder's (clusters of unequal size, 32 strong directions of
+falling strength, a little noise), `uniform` ones are the worst case, where no vector has near neighbours. Queries are
+drawn like the vectors and are not in the index.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ class HnswIndex:
     """`VectorIndex` on hnswlib.
 
     The library knows numbers, not ids, and can only mark a vector as deleted. So every vector that is written gets a
-    new number (a label), which is never given again before a compaction, and a table says whose it is; a label that is no
-    longer in the table is never reported, whatever the library says.
+    new number (a label), which is never given again before a compaction, and a table says whose it is; a label that is
+    no longer in the table is never reported, whatever the library says.
     """
 
     backend = "hnsw"

@@ -113,8 +113,8 @@ def build_index(
 ) -> tuple[VectorIndex, Recall | None]:
     """Build an index of `vectors` [n, width] that reaches `target` on held-out queries; return it with the measurement.
 
-    `backend`: `exact`, `hnsw`, or `auto`: exact below `EXACT_BELOW` items. Links are tried from `LINKS` until the target
-    is reached, or only those of `settings` where given. Exact search has no measurement: None.
+    `backend`: `exact`, `hnsw`, or `auto`: exact below `EXACT_BELOW` items. Links are tried from `LINKS` until the
+    target is reached, or only those of `settings` where given. Exact search has no measurement: None.
     """
     exact = ExactIndex.of(ids, vectors)
     if not len(exact):
