@@ -1,7 +1,7 @@
 """Backbones that other packages bring by name: entry points of group `m6rec.backbones`, read without importing any.
 
-    [project.entry-points."m6rec.backbones"]
-    our-decoder = "our_backbones:OUR_DECODER"
+[project.entry-points."m6rec.backbones"]
+our-decoder = "our_backbones:OUR_DECODER"
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def recipe_folder(name: str, shipped: bool, say: Say) -> Path | None:
     owner = f"backbone {name!r} of {offers[0].distribution} {offers[0].version}"
     if not isinstance(recipe, BackboneRecipe):
         kind = type(recipe).__name__
-        raise RegistryError(f"{owner}: {offers[0].module} is a {kind}, not a m6rec_core.backbone.recipes.BackboneRecipe")
+        raise RegistryError(
+            f"{owner}: {offers[0].module} is a {kind}, not a m6rec_core.backbone.recipes.BackboneRecipe"
+        )
     if recipe.name != name:
         raise RegistryError(f"{owner}: its recipe is called {recipe.name!r}; make it and the entry point's name agree")
     if recipe.terms:
@@ -72,5 +74,6 @@ def _refuse_second(offers: list[TaskEntry], name: str) -> None:
     if offers:
         owner = offers[0].distribution
         raise RegistryError(
-            f"backbone {name!r} is offered by m6rec-core and {owner}; uninstall {owner}, or leave it out of M6REC_PLUGINS"
+            f"backbone {name!r} is offered by m6rec-core and {owner}; uninstall {owner}, or leave it out of "
+            "M6REC_PLUGINS"
         )

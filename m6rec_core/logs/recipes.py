@@ -46,7 +46,5 @@ def load_recipe(name: str) -> Recipe:
     recipe = load_entry(GROUP, name)
     if not isinstance(recipe, Recipe) or recipe.name != name:
         entry = next(entry for entry in discover(GROUP) if entry.name == name and entry.state == "ready")
-        raise RegistryError(
-            f"data set {name!r} of {entry.distribution}: {entry.module} is not a Recipe of that name"
-        )
+        raise RegistryError(f"data set {name!r} of {entry.distribution}: {entry.module} is not a Recipe of that name")
     return recipe

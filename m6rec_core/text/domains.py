@@ -103,6 +103,4 @@ def check_domain(domain: Domain, owner: str) -> Domain:
 
 def _foreign() -> tuple[TaskEntry, ...]:
     """The domains of other packages that may be used."""
-    return tuple(
-        entry for entry in discover(GROUP) if entry.distribution != CORE and entry.state != "not allowed"
-    )
+    return tuple(entry for entry in discover(GROUP) if entry.distribution != CORE and entry.state != "not allowed")
