@@ -71,7 +71,7 @@ def test_a_package_brings_a_backbone_by_name(offer, saved, tmp_path):
     assert backbone.spec.name == "house-decoder"
     assert backbone.spec.sha256 == load_backbone(str(saved), torch.float32).spec.sha256
     assert lines == ["terms       house-decoder: for the house", "looking"]
-    with pytest.raises(BackboneError, match="house-decoder: no config.json"):
+    with pytest.raises(BackboneError, match=r"house-decoder: no config\.json"):
         locate("./house-decoder")
 
 
@@ -108,7 +108,7 @@ def test_names_are_taken_once(offer, saved, monkeypatch):
 
 def test_a_misspelt_name_gets_the_near_one(offer):
     offer(recipe("return '.'"))
-    with pytest.raises(BackboneError, match="did you mean 'house-decoder'\\?.*known: house-decoder, smollm2-135m"):
+    with pytest.raises(BackboneError, match=r"did you mean 'house-decoder'\?.*known: house-decoder, smollm2-135m"):
         locate("house-decodr")
 
 
@@ -143,7 +143,7 @@ def test_the_families_pass_the_comparison(family, dtype, tmp_path):
 
 def test_weights_that_are_missing_are_not_made_up(saved, tmp_path):
     folder = spoilt(saved, tmp_path / "deeper", num_hidden_layers=4)
-    with pytest.raises(BackboneError, match="lacks 9 tensors of its config, the first is model.layers.3"):
+    with pytest.raises(BackboneError, match=r"lacks 9 tensors of its config, the first is model\.layers\.3"):
         load_backbone(str(folder), torch.float32)
 
 

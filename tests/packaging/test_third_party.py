@@ -213,9 +213,7 @@ def test_a_backbone_by_name_is_listed_and_its_troubles_are_one_line(decoder, tmp
         assert not (tmp_path / "out").exists()
         return done.stderr.splitlines()[-1]
 
-    assert refused("our-decoder") == (
-        "error: backbone our-decoder: set OUR_MODELS to the folder of the team's models"
-    )
+    assert refused("our-decoder") == ("error: backbone our-decoder: set OUR_MODELS to the folder of the team's models")
     assert "did you mean 'our-decoder'?" in refused("our-decodr")
 
 

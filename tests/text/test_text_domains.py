@@ -84,7 +84,7 @@ def test_the_allow_list_holds_for_domains(monkeypatch):
     monkeypatch.setenv("M6REC_PLUGINS", "ctr")
     assert domain_names() == ("movies", "products")
     assert load_domain("movies") is MOVIES
-    with pytest.raises(RegistryError, match="domain 'wine' of dist-a 1.0 is not allowed: M6REC_PLUGINS"):
+    with pytest.raises(RegistryError, match=r"domain 'wine' of dist-a 1\.0 is not allowed: M6REC_PLUGINS"):
         load_domain("wine")
 
 
