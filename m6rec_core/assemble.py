@@ -63,8 +63,8 @@ def assemble(
     positions = backbone.positions
     if positions is not None and settings.max_tokens > positions:
         raise ConfigError(
-            f"settings.max_tokens is {settings.max_tokens:,}, but {backbone.spec.name} was pretrained on rows of at most "
-            f"{positions:,} tokens; lower it"
+            f"settings.max_tokens is {settings.max_tokens:,}, but {backbone.spec.name} was pretrained on rows of at "
+            f"most {positions:,} tokens; lower it"
         )
     settings, head = _with_head(task, settings, tuning, backbone, seed)
     sizes = sizes or _plan(tuning, backbone, settings, head)

@@ -126,8 +126,8 @@ def _read(folder: Path, name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     if missing:
         # transformers would go on with random numbers in their place
         raise BackboneError(
-            f"backbone '{name}' in {folder} lacks {len(missing)} tensors of its config, the first is {missing[0]}; save "
-            "it again"
+            f"backbone '{name}' in {folder} lacks {len(missing)} tensors of its config, the first is {missing[0]}; "
+            "save it again"
         )
     return model, tokenizer
 

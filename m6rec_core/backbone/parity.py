@@ -42,9 +42,9 @@ def check_same_logits(backbone: Backbone, own: Tensor) -> None:
     distance = float((logits - own).norm() / own.norm())
     if not distance <= _TOLERANCE.get(backbone.dtype, _HALF_TOLERANCE):
         raise BackboneError(
-            f"backbone '{backbone.spec.name}' ({type(backbone.decoder).__name__}) does more between its layers than this "
-            f"project runs (its logits differ by {distance:.0%}); use one of the Llama, Qwen2, Qwen3, Mistral or SmolLM "
-            "families"
+            f"backbone '{backbone.spec.name}' ({type(backbone.decoder).__name__}) does more between its layers than "
+            f"this project runs (its logits differ by {distance:.0%}); use one of the Llama, Qwen2, Qwen3, Mistral or "
+            "SmolLM families"
         )
 
 

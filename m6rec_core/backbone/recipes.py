@@ -21,9 +21,10 @@ Say = Callable[[str], None]
 class BackboneRecipe:
     """A backbone by name, and how to get its folder.
 
-    `folder(say)` returns a folder as transformers saves one: config.json, weights as safetensors, the tokenizer's files.
-    It fetches or builds the folder where it is not there yet (once, whole or not at all), tells the user what takes long
-    with `say`, and raises an M6RecError with the cure when it cannot. `terms` are told whenever the backbone is used.
+    `folder(say)` returns a folder as transformers saves one: config.json, weights as safetensors, the tokenizer's
+    files. It fetches or builds the folder where it is not there yet (once, whole or not at all), tells the user what
+    takes long with `say`, and raises an M6RecError with the cure when it cannot. `terms` are told whenever the backbone
+    is used.
     """
 
     name: str
