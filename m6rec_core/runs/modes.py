@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
@@ -72,7 +71,7 @@ class ModePlan:
 
     modes: Sequence[Mode]
     seeds: Sequence[int] = (0,)
-    rates: Mapping[str, float] = MappingProxyType({})
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 def compare_modes(
