@@ -141,7 +141,7 @@ def prepare(backbone: Backbone, folder: str, tiny: bool, rows: int, mode: Mode) 
     kind = task.manifest.sample
     samples = made_up_samples(kind, 3, 6) if tiny else real_samples(kind, config.sampling, rows)
     tuned = assemble(task, config, tuning, backbone, seed=0).tuned
-    training = TrainingConfig(evaluations=1, checkpoints=0, packs_per_step=2)
+    training = TrainingConfig(evaluations=1, checkpoints=0, packs_per_step=2, pack_tokens=160 if tiny else 512)
     encoded = encode("ctr", tuned, samples, backbone).samples
     packs = plan_packs(encoded, training.pack_tokens, backbone.causal)
     order = make_plan(len(packs), training.packs_per_step, 1, None, training.seed).epoch(0)
