@@ -77,7 +77,7 @@ TABLES = [
     ({"items.csv": ITEMS.encode() + b"i9,Caf\xe9\n"}, "items.csv, row 5, field 'title': is not UTF-8 text"),
     ({"items.csv": ITEMS + f"i9,{LONG}\n"}, "items.csv, row 5, field 'title': has 100,000 characters"),
     ({"dataset.json": '{"domain": "movis"}'}, "did you mean 'movies'"),
-    ({"events.csv": HEAD + "u,i1,1600000000,rating,4\n" * 5}, "logs: the valid part of the split would be empty"),
+    ({"events.csv": HEAD + "u,i1,1600000000,rating,4\n" * 5}, "logs: the train part of the split would be empty"),
     ({"events.csv": EVENTS.replace("rating", "click").replace(",1\n", ",\n")}, "logs: events, row 1, field 'value'"),
     ({"events.jsonl": "{}"}, "logs: events.csv and events.jsonl are both the events table"),
     ({"users.csv": ""}, "users.csv, field 'user_id': the column is missing"),
