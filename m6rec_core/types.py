@@ -65,6 +65,8 @@ class Event(FrozenModel):
     `statistics` are numbers counted from rows strictly before this event (see `m6rec_core.logs.statistics`).
     """
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     item: Item
     kind: str
     timestamp: float
@@ -73,7 +75,9 @@ class Event(FrozenModel):
 
 
 class Sample(FrozenModel):
-    """What every task's sample has. Tasks subclass it with their own fields."""
+    """What every task's sample has. Tasks subclass it with their own fields. Its numbers are finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     id: str
 

@@ -55,6 +55,12 @@ class Backbone(nn.Module):
         return int(self.decoder.config.num_attention_heads)
 
     @property
+    def positions(self) -> int | None:
+        """The longest row it was pretrained on, None where its config does not say."""
+        longest = getattr(self.decoder.config, "max_position_embeddings", None)
+        return int(longest) if longest else None
+
+    @property
     def causal(self) -> bool:
         """Whether the source region is causal too (pretrained decoders) or bidirectional (paper Fig. 1)."""
         return self.spec.attention == "causal"
