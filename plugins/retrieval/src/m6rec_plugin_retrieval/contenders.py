@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 
 import numpy as np
 from numpy.typing import NDArray
 
-from m6rec_core.baselines import TRIVIAL_RETRIEVERS, Retriever
+from m6rec_core.baselines import TRIVIAL_RETRIEVERS, FittedRetriever, Retriever
 from m6rec_core.errors import ConfigError, M6RecError, RegistryError
 from m6rec_core.types import RunView
 from m6rec_plugin_retrieval.cases import Catalogue
-from m6rec_plugin_retrieval.ranking import CHUNK, Ranked, ranked_scores
+from m6rec_plugin_retrieval.ranking import Float32Array, Ranked, rank_all
 from m6rec_plugin_retrieval.sample import RetrievalSample
 
 GROUP = "m6rec.retrievers"
@@ -24,7 +25,7 @@ def run_contenders(
     catalogue: Catalogue,
     rows: Sequence[RetrievalSample],
     targets: NDArray[np.int64],
-    skip: Sequence[Sequence[int]],
+    skip: Sequence[Sequence[int]] | None,
 ) -> dict[str, Ranked]:
     """Fit and rank with each comparison model; an installed one that fails is reported and left out.
 
@@ -38,12 +39,7 @@ def run_contenders(
         began = time.monotonic()
         try:
             fitted = _load(name).fit(catalogue.data, valid, run.seed, run.say)
-            parts = [
-                ranked_scores(
-                    fitted.scores(asked.histories[at : at + CHUNK]), targets[at : at + CHUNK], skip[at : at + CHUNK]
-                )
-                for at in range(0, len(rows), CHUNK)
-            ]
+            found[name] = rank_all(partial(_scores, fitted, asked.histories), targets, skip)
         except Exception as error:
             # Another package's comparison must not cost a run its result, whatever goes wrong in it.
             if name in _trivial():
@@ -51,9 +47,12 @@ def run_contenders(
             reason = error if isinstance(error, M6RecError) else f"{type(error).__name__}: {error}"
             run.say(f"baseline {name} is left out: {' '.join(str(reason).split())}")
             continue
-        found[name] = Ranked(np.concatenate([p.ranks for p in parts]), np.concatenate([p.top for p in parts]))
         run.say(f"baseline {name}: {time.monotonic() - began:.0f} s")
     return found
+
+
+def _scores(fitted: FittedRetriever, histories: Sequence[Sequence[int]], start: int, stop: int) -> Float32Array:
+    return fitted.scores(histories[start:stop])
 
 
 def _trivial() -> dict[str, Retriever]:

@@ -167,3 +167,10 @@ def _users(logs: Logs) -> dict[str, dict[str, str]]:
 
 def _worded(item: Item, word: str) -> Item:
     return item.model_copy(update={"fields": {**item.fields, POPULARITY: word}})
+
+
+def popular(logs: Logs) -> tuple[tuple[str, int], ...]:
+    """(item id, number of events) of every item, most events first, equal ones in catalogue order."""
+    counts = logs.events["item_id"].value_counts()
+    found = [(str(item), int(counts.get(item, 0))) for item in logs.items["item_id"]]
+    return tuple(sorted(found, key=lambda pair: -pair[1]))

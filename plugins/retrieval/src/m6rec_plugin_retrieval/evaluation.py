@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m6rec_core.metrics import Bootstrap
+from m6rec_core.metrics.retrieval import hit_rate, mrr, ndcg
 from m6rec_core.types import Item, Report, RunView, Sample
 from m6rec_plugin_retrieval.cases import Catalogue, codes_of, open_catalogue
 from m6rec_plugin_retrieval.contenders import run_contenders
-from m6rec_plugin_retrieval.ranking import Ranked, ndcg, rank
+from m6rec_plugin_retrieval.ranking import Ranked, rank_vectors
 from m6rec_plugin_retrieval.report import facts_of, metrics_of, table_of
 from m6rec_plugin_retrieval.sample import RetrievalPrediction, RetrievalSample, item_sample, user_sample
 from m6rec_plugin_retrieval.settings import RetrievalConfig
@@ -36,12 +37,12 @@ class FullRanking:
             kept = np.unique(np.concatenate([drawn, targets]))
             prefix = "sampled "
         items = encode_items(run, [catalogue.items[int(code)] for code in kept])
-        found = rank(encode_users(run, rows), items, np.searchsorted(kept, targets), [() for _ in rows])
-        depth = 100 if not prefix else 10
+        found = rank_vectors(encode_users(run, rows), items, np.searchsorted(kept, targets))
+        depth, count = min(10 if prefix else 100, len(items)), len(items)
         return {
-            f"{prefix}hr@{depth}": float((found.ranks <= depth).mean()),
-            f"{prefix}ndcg@10": float(ndcg(found.ranks, 10).mean()),
-            f"{prefix}mrr": float((1.0 / found.ranks).mean()),
+            f"{prefix}hr@{depth}": hit_rate(found.ranks, count, depth).value,
+            f"{prefix}ndcg@10": ndcg(found.ranks, count, min(10, count)).value,
+            f"{prefix}mrr": mrr(found.ranks, count).value,
         }
 
     def test(self, run: RunView) -> Report:
@@ -53,7 +54,7 @@ class FullRanking:
         items, users = encode_items(run, catalogue.items), encode_users(run, rows)
         if not run.main:
             return Report((), (), {})
-        model = rank(users, items, targets, skip)
+        model = rank_vectors(users, items, targets, skip)
         others = run_contenders(run, catalogue, rows, targets, skip)
         ranked = {"m6rec": model, **others}
         plan = Bootstrap(resamples=run.evaluation.bootstrap)
@@ -86,11 +87,10 @@ def vectors(predictions: Sequence[object]) -> Float32Array:
     return np.asarray(found, dtype=np.float32)
 
 
-def _skipped(catalogue: Catalogue, rows: Sequence[RetrievalSample], config: RetrievalConfig) -> list[Sequence[int]]:
-    if not config.exclude_history:
-        return [() for _ in rows]
-    whole = catalogue.histories(rows)
-    return list(whole)
+def _skipped(
+    catalogue: Catalogue, rows: Sequence[RetrievalSample], config: RetrievalConfig
+) -> Sequence[Sequence[int]] | None:
+    return catalogue.histories(rows) if config.exclude_history else None
 
 
 def _answers(

@@ -32,9 +32,9 @@ class RetrievalHead(nn.Module):
         """Start both projections in closed form on the frozen states of the training pairs; see `start.fitted`."""
         pairs = [_pair(cast(RetrievalSample, sample)) for sample in samples]
         rows = Rows.of(pairs, sample_of_row)
-        items = [cast(Item, pairs[n].candidate).item_id for n in range(len(pairs))]
-        histories = [[event.item.item_id for event in pair.history] for pair in pairs]
-        start = fitted(hidden[rows.user], hidden[rows.own], items, histories, self.config.width)
+        if len(pairs) < 2:
+            raise DataError(f"{len(pairs)} training pair: a start fitted to pairs needs at least 2; use more --shots")
+        start = fitted(hidden[rows.user], hidden[rows.own], self.config.width)
         for layer, (weight, bias) in (
             (self.projection.user_projection, start.user),
             (self.projection.item_projection, start.item),

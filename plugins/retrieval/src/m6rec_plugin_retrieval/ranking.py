@@ -1,57 +1,60 @@
-"""Places of targets among all items."""
+"""Places of targets among all items, and the ten best items of each row."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from m6rec_core.metrics.retrieval import target_ranks, top_items
+
 Float32Array = NDArray[np.float32]
-FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 CHUNK = 256
 """Users ranked at a time: 256 rows of scores over a catalogue of a million items are 1 GB."""
+TOP = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """Ranks [N] of the targets (from 1; halves where scores are equal) and the ten best items [N, 10] as codes."""
+    """Ranks [N] of the targets, from 1, and the best `TOP` items [N, K] as codes, fewer in a smaller catalogue."""
 
-    ranks: FloatArray
-    top: NDArray[np.int64]
+    ranks: IntArray
+    top: IntArray
 
-
-def rank(users: Float32Array, items: Float32Array, targets: IntArray, skip: Sequence[Sequence[int]]) -> Ranked:
-    """Rank all items [I, width] for users [N, width] by inner product; see `ranked_scores`."""
-    parts = [
-        ranked_scores(users[at : at + CHUNK] @ items.T, targets[at : at + CHUNK], skip[at : at + CHUNK])
-        for at in range(0, len(users), CHUNK)
-    ]
-    return Ranked(np.concatenate([part.ranks for part in parts]), np.concatenate([part.top for part in parts]))
+    def where(self, rows: NDArray[np.bool_]) -> Ranked:
+        """The rows for which `rows` [N] is true."""
+        return Ranked(self.ranks[rows], self.top[rows])
 
 
-def ranked_scores(scores: NDArray[np.floating], targets: IntArray, skip: Sequence[Sequence[int]]) -> Ranked:
-    """Ranks [n] of the targets in scores [n, I], and the ten best items of each row.
-
-    Items of equal score share the mean of their places, so that a constant score gains nothing. `skip`: items of each
-    row that are not ranked, but for its target. A target that is not scored (-inf) comes last.
+def rank_all(
+    scores: Callable[[int, int], Float32Array], targets: IntArray, skip: Sequence[Sequence[int]] | None
+) -> Ranked:
+    """Rank all items for N rows: `scores(start, stop)` gives those of some rows [n, I]. `skip`: items of each row that
+    do not compete, but for its target.
     """
-    values = np.array(scores, dtype=np.float64)
-    row = np.arange(len(values))
-    own = values[row, targets]
-    for n, codes in enumerate(skip):
-        values[n, np.asarray([code for code in codes if code != targets[n]], dtype=np.int64)] = -np.inf
-    above, equal = (values > own[:, None]).sum(1), (values == own[:, None]).sum(1)
-    ranks = above + (equal + 1) / 2.0
-    ranks = np.where(np.isneginf(own), float(values.shape[1]), ranks)
-    depth = min(10, values.shape[1])
-    best = np.argpartition(-values, depth - 1, axis=1)[:, :depth]
-    order = np.argsort(-np.take_along_axis(values, best, 1), axis=1, kind="stable")
-    return Ranked(ranks, np.take_along_axis(best, order, 1))
+    ranks, top = [np.zeros(0, dtype=np.int64)], []
+    for start in range(0, len(targets), CHUNK):
+        stop = min(start + CHUNK, len(targets))
+        found = scores(start, stop)
+        mask = None if skip is None else _mask(skip[start:stop], targets[start:stop], found.shape[1])
+        ranks.append(target_ranks(found, targets[start:stop], mask))
+        top.append(top_items(found, min(TOP, found.shape[1]), mask))
+    return Ranked(np.concatenate(ranks), np.concatenate(top) if top else np.zeros((0, TOP), dtype=np.int64))
 
 
-def ndcg(ranks: NDArray[np.float64], depth: int) -> NDArray[np.float64]:
-    """NDCG of rows with one relevant item [n]: 1 / log2(rank + 1) within `depth`, else 0."""
-    return np.where(ranks <= depth, 1.0 / np.log2(ranks + 1.0), 0.0)
+def rank_vectors(
+    users: Float32Array, items: Float32Array, targets: IntArray, skip: Sequence[Sequence[int]] | None = None
+) -> Ranked:
+    """Rank all items [I, width] for users [N, width] by inner product; see `rank_all`."""
+    return rank_all(lambda start, stop: users[start:stop] @ items.T, targets, skip)
+
+
+def _mask(skip: Sequence[Sequence[int]], targets: IntArray, items: int) -> NDArray[np.bool_]:
+    mask = np.zeros((len(targets), items), dtype=bool)
+    for row, codes in enumerate(skip):
+        mask[row, np.asarray(codes, dtype=np.int64)] = True
+    mask[np.arange(len(targets)), targets] = False
+    return mask

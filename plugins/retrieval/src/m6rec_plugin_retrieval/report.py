@@ -3,107 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from m6rec_core.metrics import Bootstrap
-from m6rec_core.metrics.bootstrap import resample_weights
+from m6rec_core.metrics import Bootstrap, Interval
+from m6rec_core.metrics.evidence import RowSums, difference, intervals
+from m6rec_core.metrics.retrieval import catalogue_coverage, hit_rate, mrr, ndcg
 from m6rec_core.types import ReportTable, RunView
 from m6rec_plugin_retrieval.cases import Catalogue
-from m6rec_plugin_retrieval.ranking import Ranked, ndcg
+from m6rec_plugin_retrieval.ranking import TOP, Ranked
+from m6rec_plugin_retrieval.sample import RetrievalSample
 from m6rec_plugin_retrieval.settings import RetrievalConfig
 
-FloatArray = NDArray[np.float64]
 MODEL = "m6rec"
-COLUMNS = ("HR@10", "NDCG@10", "MRR", "HR@50", "HR@100")
+Mask = NDArray[np.bool_]
 
 
-def row_values(ranks: FloatArray) -> dict[str, FloatArray]:
-    """Each metric's value per row [N]; the metric is their mean."""
-    found = {f"HR@{depth}": (ranks <= depth).astype(np.float64) for depth in (10, 50, 100)}
-    found |= {"NDCG@10": ndcg(ranks, 10), "MRR": 1.0 / ranks}
-    return {name: found[name] for name in COLUMNS}
+def evidence(one: Ranked, items: int) -> dict[str, RowSums]:
+    """The metrics of a ranking; those deeper than the catalogue are left out."""
+    found = {f"HR@{k}": hit_rate(one.ranks, items, k) for k in (10, 50, 100) if k <= items}
+    if items >= TOP:
+        found[f"NDCG@{TOP}"] = ndcg(one.ranks, items, TOP)
+    return {**found, "MRR": mrr(one.ranks, items)}
 
 
-def intervals(values: Mapping[str, FloatArray], plan: Bootstrap) -> dict[str, tuple[float, float, float]]:
-    """Mean and 95 % interval of each metric over resampled rows, all from the same resamples."""
-    names = list(values)
-    table = np.stack([values[name] for name in names], axis=1)
-    rows = len(table)
-    means = np.concatenate([weights @ table / rows for weights in resample_weights(rows, plan)])
-    low, high = np.percentile(means, [2.5, 97.5], axis=0)
-    return {
-        name: (float(table[:, k].mean()), float(low[k]), float(high[k])) for k, name in enumerate(names)
-    }
-
-
-def coverage(top: NDArray[np.int64], items: int) -> float:
-    """The share of the catalogue that is among the ten best of at least one row."""
-    return len(np.unique(top)) / items
-
-
-def table_of(
-    title: str, ranked: Mapping[str, Ranked], rows: NDArray[np.bool_] | None, plan: Bootstrap, items: int
-) -> ReportTable:
-    """One line per model; `rows` [N] chooses rows, None all. The lead is paired, in HR@100 where rows are chosen."""
-    lead = "HR@10" if rows is None else "HR@100"
-    chosen = {name: _chosen(one, rows) for name, one in ranked.items()}
-    own = row_values(chosen[MODEL].ranks)
+def table_of(title: str, ranked: Mapping[str, Ranked], rows: Mask | None, plan: Bootstrap, items: int) -> ReportTable:
+    """One line per model; `rows` [N] chooses rows, None all. Leads are paired, at the greater depth for chosen rows."""
+    chosen = {name: one if rows is None else one.where(rows) for name, one in ranked.items()}
+    own = evidence(chosen[MODEL], items)
+    hits = [name for name in own if name.startswith("HR")] or ["MRR"]
+    lead = hits[0] if rows is None else hits[-1]
     lines = []
     for name, one in chosen.items():
-        values = row_values(one.ranks)
-        cells = [_cell(found) for found in intervals(values, plan).values()]
-        ahead = ""
-        if name != MODEL:
-            ahead = _cell(intervals({lead: own[lead] - values[lead]}, plan)[lead], sign=True)
-        lines.append((name, *cells, f"{coverage(one.top, items):.1%}", ahead))
-    return ReportTable(title, ("model", *COLUMNS, "coverage@10", f"lead of the model in {lead}"), tuple(lines))
+        found = evidence(one, items)
+        cells = [_cell(value) for value in intervals(found, plan).values()]
+        ahead = "" if name == MODEL else _cell(difference(own[lead], found[lead], plan), sign=True)
+        lines.append((name, *cells, f"{catalogue_coverage(one.top, items).value:.1%}", ahead))
+    return ReportTable(title, ("model", *own, f"coverage@{TOP}", f"lead of the model in {lead}"), tuple(lines))
 
 
-def metrics_of(
-    ranked: Mapping[str, Ranked], unseen: NDArray[np.bool_], plan: Bootstrap, items: int
-) -> dict[str, Any]:
+def metrics_of(ranked: Mapping[str, Ranked], unseen: Mask, plan: Bootstrap, items: int) -> dict[str, Any]:
     """The numbers of the tables, by model."""
-    return {
-        name: {
-            "all": _numbers(one, plan, items),
-            **({"unseen": _numbers(_chosen(one, unseen), plan, items)} if unseen.any() else {}),
-        }
-        for name, one in ranked.items()
-    }
+    found: dict[str, Any] = {}
+    for name, one in ranked.items():
+        found[name] = {"all": _numbers(one, plan, items)}
+        if unseen.any():
+            found[name]["unseen"] = _numbers(one.where(unseen), plan, items)
+    return found
 
 
 def facts_of(run: RunView, config: RetrievalConfig, catalogue: Catalogue) -> tuple[tuple[str, str], ...]:
     """The protocol in words."""
     history = "left out of the ranking" if config.exclude_history else "ranked like any other, as in the literature"
-    facts = [
-        ("split", "each user's last event tests, the one before validates; ties in file order"),
-        ("ranking", f"over all {len(catalogue.items):,} items; items of the user's history are {history}"),
-    ]
+    facts = [("ranking", f"all {len(catalogue.items):,} items, none sampled; items of the user's history are {history}")]
+    if catalogue.left is not None:
+        facts.append(("held out", "each user's last event tests, the one before validates; ties in file order"))
     if catalogue.unseen.any():
         facts.append(("unseen", f"{int(catalogue.unseen.sum()):,} items are held out of all training"))
-    candidates = [row.candidate.item_id for row in run.parts["train"] if getattr(row, "candidate", None)]
-    if len(candidates) > 1:
-        counts = np.unique(candidates, return_counts=True)[1]
-        same = float((counts * (counts - 1.0)).sum() / (len(candidates) * (len(candidates) - 1.0)))
-        facts.append(("negatives", f"{same:.2%} of in-batch negatives would be the pair's own item, and are masked"))
+    share = same_item_share([row for row in run.parts["train"] if isinstance(row, RetrievalSample)])
+    if share is not None:
+        facts.append(("negatives", f"{share:.2%} of in-batch negatives are the pair's own item and masked"))
     return tuple(facts)
 
 
+def same_item_share(pairs: list[RetrievalSample]) -> float | None:
+    """How likely another training pair has the same item; None for fewer than two pairs."""
+    candidates = [pair.candidate.item_id for pair in pairs if pair.candidate is not None]
+    if len(candidates) < 2:
+        return None
+    counts = np.unique(candidates, return_counts=True)[1].astype(np.float64)
+    return float((counts * (counts - 1)).sum() / (len(candidates) * (len(candidates) - 1)))
+
+
 def _numbers(one: Ranked, plan: Bootstrap, items: int) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        name: {"value": value, "low": low, "high": high}
-        for name, (value, low, high) in intervals(row_values(one.ranks), plan).items()
-    }
-    return {**found, "coverage@10": coverage(one.top, items), "rows": len(one.ranks)}
+    found: dict[str, Any] = {name: asdict(value) for name, value in intervals(evidence(one, items), plan).items()}
+    return {**found, f"coverage@{TOP}": catalogue_coverage(one.top, items).value, "rows": len(one.ranks)}
 
 
-def _chosen(one: Ranked, rows: NDArray[np.bool_] | None) -> Ranked:
-    return one if rows is None else Ranked(one.ranks[rows], one.top[rows])
-
-
-def _cell(found: tuple[float, float, float], sign: bool = False) -> str:
-    value, low, high = (f"{number:+.4f}" if sign else f"{number:.4f}" for number in found)
+def _cell(found: Interval, sign: bool = False) -> str:
+    numbers = (found.value, found.low, found.high)
+    value, low, high = (f"{number:+.4f}" if sign else f"{number:.4f}" for number in numbers)
     return f"{value} [{low}, {high}]"

@@ -23,7 +23,7 @@ class RetrievalConfig(TaskConfig):
     `hard_negatives`: so many items per pair, drawn by popularity, that the user never met. `mask_history`: items of
     the user's own history are no negatives. `popularity_correction`: correct the in-batch sampling bias (logQ).
 
-    `fit`: how the closed-form start is made (`m6rec_plugin_retrieval.start`). `exclude_history`: items of the history
+    `exclude_history`: items of the history
     are not ranked; the literature's full ranking keeps them. `valid_items`: rank the valid rows among so many
     items drawn at random, which is cheaper and gives other, higher numbers; None: among all.
     """
