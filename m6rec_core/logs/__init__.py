@@ -9,7 +9,7 @@ from m6rec_core.logs.reading import read_logs
 from m6rec_core.logs.samples import SampleTable, build_samples, catalogue
 from m6rec_core.logs.schema import Logs
 from m6rec_core.logs.split import SPLITS, rechorus_days, time_split
-from m6rec_core.logs.statistics import STATISTICS, count_before
+from m6rec_core.logs.statistics import STATISTICS, count_before, statistics_before
 
 __all__ = [
     "PREPARERS",
@@ -32,6 +32,7 @@ __all__ = [
     "read_logs",
     "read_samples",
     "rechorus_days",
+    "statistics_before",
     "time_split",
     "unseen_items",
     "write_samples",

@@ -2,9 +2,9 @@
 
 Two kinds. `RowSums`: the metric is a function of sums over the rows (a mean, a perplexity, corpus BLEU); its interval
 is the percentile bootstrap of `m6rec_core.metrics.bootstrap`. `LeaveOneOut`: the metric counts distinct things or pairs
-of rows (Dist-n, FCR, USR, DIV, coverage). There a bootstrap is wrong: a resample repeats rows, so it holds fewer distinct
-things and pairs of a row with itself, and its interval need not even hold the value. Their interval is the jackknife's,
-value +- z * standard error, whose variance is not too small in expectation for any function of independent rows
+of rows (Dist-n, FCR, USR, DIV, coverage). There a bootstrap is wrong: a resample repeats rows, so it holds fewer
+distinct things and pairs of a row with itself, and its interval need not even hold the value. Theirs is that of the
+jackknife, value +- z * standard error, whose variance is not too small in expectation for functions of independent rows
 (Efron and Stein 1981).
 """
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from m6rec_core.errors import ConfigError, DataError
 from m6rec_core.metrics.bootstrap import Bootstrap
 from m6rec_core.metrics.text import (
     TEXT_METRICS,
+    TOKENIZERS,
     TextInput,
     TextMetric,
     TextScore,
@@ -150,6 +153,22 @@ def test_a_tokenisation_is_chosen_and_said() -> None:
     assert "|tok:zh|sacrebleu:" in zh["bleu_2_kobe"].signature
     assert "|tok:rouge|" in score_texts(["rouge_1_f"], data, plan=None)["rouge_1_f"].signature
     assert "tok:" not in score_texts(["ppl_token"], planted(3), tokenizer="zh", plan=None)["ppl_token"].signature
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_every_metric_takes_every_tokenisation(tokenizer: str) -> None:
+    scores = score_texts(TEXT_METRICS, planted(4), tokenizer=tokenizer, plan=None)
+    assert all(f"|tok:{tokenizer}|" in s.signature for name, s in scores.items() if TEXT_METRICS[name].tokenizer)
+
+
+def test_the_metrics_page_names_every_metric_and_its_example_is_right() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text()
+    stems = {re.sub(r"_[prf](_peter)?$", "", name) if "rouge" in name else name for name in TEXT_METRICS}
+    assert {stem for stem in stems if stem not in page} == set()
+    data = TextInput(hypotheses=["the room was nice"], references=["the room was clean"])
+    score = score_texts(["bleu_1_peter", "rouge_1_f"], data)["bleu_1_peter"]
+    assert score.value == pytest.approx(75.0)
+    assert score.signature in page
 
 
 def test_given_mentions_are_used() -> None:

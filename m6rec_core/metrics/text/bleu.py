@@ -14,7 +14,7 @@ from sacrebleu.metrics.bleu import BLEU
 
 from m6rec_core.metrics.evidence import RowSums, row_mean
 from m6rec_core.metrics.ranking import FloatArray
-from m6rec_core.metrics.text.ngrams import overlap_table, tokenized
+from m6rec_core.metrics.text.ngrams import SACREBLEU_TOKENIZERS, overlap_table, tokenized
 
 SACREBLEU_ORDER = 4
 
@@ -65,9 +65,14 @@ def sacre_bleu(hypotheses: Sequence[str], references: Sequence[str], tokenizer: 
     """Return corpus BLEU-4 as sacrebleu computes it (Post 2018), 0 to 100, exponential smoothing, case kept.
 
     The statistics of the rows come from sacrebleu; the sums are combined here so that 1000 resamples take one matrix
-    product.
+    product. A tokenisation that is not sacrebleu's is applied first.
     """
-    scorer = BLEU(tokenize=tokenizer, effective_order=True)  # effective order only silences a warning: counts are equal
+    own = tokenizer in SACREBLEU_TOKENIZERS
+    if not own:
+        hypotheses = [" ".join(tokens) for tokens in tokenized(hypotheses, tokenizer)]
+        references = [" ".join(tokens) for tokens in tokenized(references, tokenizer)]
+    # Effective order and force only silence warnings: the counts are the same.
+    scorer = BLEU(tokenize=tokenizer if own else "none", effective_order=True, force=True)
     table = np.zeros((len(hypotheses), 2 + 2 * SACREBLEU_ORDER))
     for row, (hypothesis, reference) in enumerate(zip(hypotheses, references, strict=True)):
         found = scorer.sentence_score(hypothesis, [reference])

@@ -18,6 +18,9 @@ Tokenizer = Callable[[str], list[str]]
 
 _NOT_ROUGE = re.compile(r"[^a-z0-9]+")
 
+SACREBLEU_TOKENIZERS = ("13a", "zh", "char")
+"""Those that are sacrebleu's own, under its names."""
+
 
 def _sacrebleu(name: str) -> Tokenizer:
     tokenize = BLEU(tokenize=name).tokenizer
@@ -33,9 +36,7 @@ TOKENIZERS: Mapping[str, Tokenizer] = MappingProxyType(
         "blanks": str.split,
         "blanks-lc": lambda text: text.lower().split(),
         "rouge": _rouge,
-        "13a": _sacrebleu("13a"),
-        "zh": _sacrebleu("zh"),
-        "char": _sacrebleu("char"),
+        **{name: _sacrebleu(name) for name in SACREBLEU_TOKENIZERS},
     }
 )
 """Name -> text to tokens. blanks: split on white space. rouge: that of the rouge-score package, lower case and ASCII

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from m6rec_core.metrics.bootstrap import Interval
+from m6rec_core.metrics.text.ngrams import SACREBLEU_TOKENIZERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,6 @@ def signature(variant: str, tokenizer: str | None, rows: int) -> str:
     """
     parts = [variant]
     if tokenizer is not None:
-        own = tokenizer in {"13a", "zh", "char"} or variant.startswith("sacrebleu")
+        own = tokenizer in SACREBLEU_TOKENIZERS or variant.startswith("sacrebleu")
         parts.append(f"tok:{tokenizer}" + (f"|sacrebleu:{version('sacrebleu')}" if own else ""))
     return "|".join([*parts, f"rows:{rows}"])
