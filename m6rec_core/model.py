@@ -36,8 +36,9 @@ class TunedTask:
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """What a head reads of some rows of one task, or gradients of that: `hidden` [R, D] at the read-outs, `scored` [M, D]
-    at the positions that predict scored tokens.
+    """What a head reads of some rows of one task, or gradients of that.
+
+    `hidden` [R, D] at the read-outs, `scored` [M, D] at the positions that predict scored tokens.
     """
 
     hidden: Tensor

@@ -80,7 +80,9 @@ def _states(prepared: Prepared, model: M6Rec, accelerator: Accelerator, shown: b
         for pack in own:
             batch = collate([pack], model.backbone.spec.vocabulary).to(accelerator.device)
             view = model.views(batch)[name]
-            places.extend(place for index in batch.tasks[name].indices for place in range(first[index], first[index + 1]))
+            places.extend(
+                place for index in batch.tasks[name].indices for place in range(first[index], first[index + 1])
+            )
             states.append(view.hidden)
             tick(len(view.samples))
     width = prepared.backbone.spec.hidden

@@ -19,7 +19,9 @@ SETTINGS = {"epochs": 2, "lr": 0.02, "packs_per_step": 5, "packs_per_forward": 5
 ROWS = {TOY: 31, TINY: 12}
 
 
-def launch(script: Path, output: Path, ranks: int = 1, pairs: bool = False, **settings: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def launch(
+    script: Path, output: Path, ranks: int = 1, pairs: bool = False, **settings: Any
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Run a script on `ranks` processes; returns its result and its history."""
     output.mkdir()
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(ranks)] if ranks > 1 else []

@@ -1,4 +1,4 @@
-"""Shared by the tests of the plugin: pairs, small logs in which films of one kind follow each other, a tiny backbone."""
+"""Shared by the tests of the plugin: pairs, small logs where films of one kind follow each other, a tiny backbone."""
 
 from __future__ import annotations
 

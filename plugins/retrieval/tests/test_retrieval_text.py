@@ -36,7 +36,8 @@ def test_words_of_the_settings(samples):
     user, item = serialize(samples[0], config).rows
     assert text(user) == "A 24 year old male writer\nFilm 0 (1980), Drama\n"
     assert text(item) == "Film 3 (1983)\n"
-    assert user.markers and item.markers
+    assert user.markers
+    assert item.markers
 
 
 def test_statistics_in_words(samples):
@@ -50,7 +51,9 @@ def test_statistics_in_words(samples):
 
 def test_one_half_alone(samples):
     assert [text(row) for row in serialize(user_sample(samples[0]), CONFIG).rows] == ["Film 0\n"]
-    assert [text(row) for row in serialize(item_sample(samples[0].candidate), CONFIG).rows] == ["Film 3 (1983), Drama\n"]
+    assert [text(row) for row in serialize(item_sample(samples[0].candidate), CONFIG).rows] == [
+        "Film 3 (1983), Drama\n"
+    ]
     with pytest.raises(DataError, match="neither a history nor a candidate"):
         serialize(RetrievalSample(id="empty"), CONFIG)
 

@@ -22,8 +22,10 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalogue:
-    """`items` [I] and their codes by id; `unseen` [I]; `data`: for comparison models; `left`: the split of logs, or None
-    where the rows come from sample files."""
+    """`items` [I] and their codes by id; `unseen` [I]; `data`: for comparison models; `left`: the split of logs.
+
+    `left` is None where the rows come from sample files.
+    """
 
     items: tuple[Item, ...]
     code: Mapping[str, int]
@@ -60,7 +62,9 @@ def open_catalogue(
     if logs is not None:
         split = split_logs(logs, config, seed)
         code = {item.item_id: n for n, item in enumerate(split.items)}
-        return Catalogue(split.items, code, split.unseen, retrieval_data(split.left, split.items, split.unseen), split.left)
+        return Catalogue(
+            split.items, code, split.unseen, retrieval_data(split.left, split.items, split.unseen), split.left
+        )
     samples = [s for part in ("train", "valid", "test") for s in parts[part] if isinstance(s, RetrievalSample)]
     items: dict[str, Item] = {}
     for sample in samples:

@@ -20,6 +20,7 @@ from m6rec_plugin_retrieval.settings import RetrievalConfig
 
 Float32Array = NDArray[np.float32]
 
+
 class FullRanking:
     """Hit rate, NDCG, reciprocal rank and coverage over the whole catalogue. The best step is chosen by HR@100 of the
     valid rows: of the metrics of a single target it is the one with the least noise.

@@ -44,7 +44,7 @@ class RetrievalHead(nn.Module):
 
 
 class Rows:
-    """Where the rows of pairs lie in a view: `user`, `own` [N] and `negatives` [K] are row numbers, K over all pairs."""
+    """Where the rows of pairs lie in a view: `user`, `own` [N], `negatives` [K] are row numbers, K over all pairs."""
 
     def __init__(self, user: Tensor, own: Tensor, negatives: Tensor) -> None:
         """Keep the three."""
@@ -75,9 +75,10 @@ def pair_losses(head: RetrievalHead, view: TaskView) -> Tensor:
 
 
 def no_negatives(pairs: Sequence[RetrievalSample], mask_history: bool) -> NDArray[np.bool_]:
-    """Which items [N + K] of a step are no negatives of pair n [N]: its own item met again, what its user is paired with
-    elsewhere in the step, and with `mask_history` the items of its history. Items are the N candidates, then all hard
-    negatives, pair by pair.
+    """Which items of a step are no negatives of each pair [N, N + K].
+
+    They are its own item met again, what its user is paired with elsewhere in the step, and with `mask_history` the
+    items of its history. Items are the N candidates, then all hard negatives, pair by pair.
     """
     items = [cast(Item, pair.candidate).item_id for pair in pairs]
     spare = [item.item_id for pair in pairs for item in pair.negatives]
@@ -104,8 +105,7 @@ def predictions(head: RetrievalHead, view: TaskView) -> list[Prediction]:
     is_user = torch.tensor([bool(sample.history) for sample in samples], device=device)
     vectors = torch.where(is_user[:, None], head.projection.users(hidden), head.projection.items(hidden)).tolist()
     return [
-        RetrievalPrediction(id=sample.id, vector=tuple(vector))
-        for sample, vector in zip(samples, vectors, strict=True)
+        RetrievalPrediction(id=sample.id, vector=tuple(vector)) for sample, vector in zip(samples, vectors, strict=True)
     ]
 
 

@@ -58,7 +58,9 @@ def metrics_of(ranked: Mapping[str, Ranked], unseen: Mask, plan: Bootstrap, item
 def facts_of(run: RunView, config: RetrievalConfig, catalogue: Catalogue) -> tuple[tuple[str, str], ...]:
     """The protocol in words."""
     history = "left out of the ranking" if config.exclude_history else "ranked like any other, as in the literature"
-    facts = [("ranking", f"all {len(catalogue.items):,} items, none sampled; items of the user's history are {history}")]
+    facts = [
+        ("ranking", f"all {len(catalogue.items):,} items, none sampled; items of the user's history are {history}")
+    ]
     if catalogue.left is not None:
         facts.append(("held out", "each user's last event tests, the one before validates; ties in file order"))
     if catalogue.unseen.any():
