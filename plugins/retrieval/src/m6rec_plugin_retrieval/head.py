@@ -34,7 +34,7 @@ class RetrievalHead(nn.Module):
         rows = Rows.of(pairs, sample_of_row)
         if len(pairs) < 2:
             raise DataError(f"{len(pairs)} training pair: a start fitted to pairs needs at least 2; use more --shots")
-        start = fitted(hidden[rows.user], hidden[rows.own], self.config.width)
+        start = fitted(hidden[rows.user], hidden[rows.own], self.config.width, self.config.ridge)
         for layer, (weight, bias) in (
             (self.projection.user_projection, start.user),
             (self.projection.item_projection, start.item),

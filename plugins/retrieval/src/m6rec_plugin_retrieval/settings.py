@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from m6rec_core.config import HistoryRule, SamplingConfig, TaskConfig
 
+RIDGE = 0.1
+"""Default of the closed-form start's penalty; not chosen on data yet."""
+
 
 class RetrievalConfig(TaskConfig):
     """`width`, `temperature`: of the vectors and the softmax (paper 3.2). `markers`: write [BOS'] [EOS'] [BOS] [EOS]
@@ -23,7 +26,7 @@ class RetrievalConfig(TaskConfig):
     `hard_negatives`: so many items per pair, drawn by popularity, that the user never met. `mask_history`: items of
     the user's own history are no negatives. `popularity_correction`: correct the in-batch sampling bias (logQ).
 
-    `exclude_history`: items of the history
+    `ridge`: penalty of the closed-form start (`m6rec_plugin_retrieval.start`). `exclude_history`: items of the history
     are not ranked; the literature's full ranking keeps them. `valid_items`: rank the valid rows among so many
     items drawn at random, which is cheaper and gives other, higher numbers; None: among all.
     """
@@ -43,6 +46,7 @@ class RetrievalConfig(TaskConfig):
     hard_negatives: int = Field(default=0, ge=0)
     mask_history: bool = True
     popularity_correction: bool = True
+    ridge: float = Field(default=RIDGE, ge=0)
     exclude_history: bool = False
     valid_items: int | None = Field(default=None, ge=1)
     sampling: SamplingConfig = SamplingConfig(history=HistoryRule(events=10, stride=10))

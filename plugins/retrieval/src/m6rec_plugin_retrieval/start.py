@@ -18,10 +18,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-RIDGE = 0.1
-"""Added to the covariances' diagonal, as a share of their mean variance; divided by the square root of pairs / 1,000,
-since few pairs are trusted less."""
-
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -31,10 +27,11 @@ class Start:
     item: tuple[Tensor, Tensor]
 
 
-def fitted(users: Tensor, items: Tensor, width: int, ridge: float = RIDGE) -> Start:
+def fitted(users: Tensor, items: Tensor, width: int, ridge: float = 0.1) -> Start:
     """Projections from the states of N >= 2 pairs, `users` [N, D] and `items` [N, D].
 
-    Directions beyond D, or beyond what the pairs can tell, are zero. Deterministic up to rounding: the sign of each
+    `ridge` times the mean variance is added to the covariances' diagonals, divided by the root of N / 1,000: few pairs
+    are trusted less. Directions beyond D, or beyond what the pairs can tell, are zero. Deterministic up to rounding: the sign of each
     direction is fixed.
     """
     x, y = users.double(), items.double()
