@@ -31,8 +31,8 @@ def fitted(users: Tensor, items: Tensor, width: int, ridge: float = 0.1) -> Star
     """Projections from the states of N >= 2 pairs, `users` [N, D] and `items` [N, D].
 
     `ridge` times the mean variance is added to the covariances' diagonals, divided by the root of N / 1,000: few pairs
-    are trusted less. Directions beyond D, or beyond what the pairs can tell, are zero. Deterministic up to rounding: the sign of each
-    direction is fixed.
+    are trusted less. Directions beyond D, or beyond what the pairs can tell, are zero. Deterministic up to rounding:
+    the sign of each direction is fixed.
     """
     x, y = users.double(), items.double()
     mean_x, mean_y = x.mean(0), y.mean(0)
