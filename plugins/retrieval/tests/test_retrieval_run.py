@@ -29,7 +29,7 @@ def test_a_run_reports_full_ranking_beside_baselines(retrieval_run):
         assert model["all"]["rows"] == 24
     assert 0 < report["m6rec"]["unseen"]["rows"] < 24
     assert report["popularity"]["unseen"]["HR@10"]["value"] == 0.0, "ids know nothing of unseen items"
-    assert metrics["training"]["steps"] == 2
+    assert metrics["training"]["of"] == metrics["training"]["steps"] > 0
     rows = pq.read_table(retrieval_run / "predictions.parquet").to_pylist()
     assert len(rows) == 24
     assert all(1 <= row["rank m6rec"] <= 16 and len(row["top"]) == 10 for row in rows)
@@ -58,7 +58,7 @@ def test_retrieve(retrieval_run, small, capsys):
     assert not seen & {item["item_id"] for item in warm["items"]}
     code, out, _ = call(capsys, *given, "--user", "u99", "--k", "2")
     assert code == 0
-    assert "no history: the most popular items" in out
+    assert "user u99 has no history: these are the most popular items" in out
     for more, line in [
         (("--user", "u1", "--k", "17"), "K is 17, but the catalogue has 16 items"),
         (("--user", "nobody"), "there is no user 'nobody'"),

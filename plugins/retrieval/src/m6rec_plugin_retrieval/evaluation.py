@@ -21,13 +21,17 @@ from m6rec_plugin_retrieval.settings import RetrievalConfig
 Float32Array = NDArray[np.float32]
 
 
+LARGE = 1000
+"""From so many items on HR@100 tells steps apart; in a smaller catalogue HR@10 does."""
+
+
 class FullRanking:
     """Hit rate, NDCG, reciprocal rank and coverage over the whole catalogue. The best step is chosen by HR@100 of the
-    valid rows: of the metrics of a single target it is the one with the least noise.
+    valid rows, of the metrics of a single target the one with the least noise, or HR@10 in a small catalogue.
     """
 
     def valid(self, run: RunView) -> Mapping[str, float]:
-        """HR@100, NDCG@10 and MRR on the valid rows, among all items, or `settings.valid_items` of them."""
+        """HR@100 (or HR@10), NDCG@10 and MRR on the valid rows, among all items, or `settings.valid_items` of them."""
         config, rows = _settings(run), _rows(run, "valid")
         catalogue = open_catalogue(run.logs, run.parts, config, run.seed)
         targets = codes_of(catalogue, rows)
@@ -39,7 +43,8 @@ class FullRanking:
             prefix = "sampled "
         items = encode_items(run, [catalogue.items[int(code)] for code in kept])
         found = rank_vectors(encode_users(run, rows), items, np.searchsorted(kept, targets))
-        depth, count = min(10 if prefix else 100, len(items)), len(items)
+        count = len(items)
+        depth = 100 if not prefix and count >= LARGE else min(10, count)
         return {
             f"{prefix}hr@{depth}": hit_rate(found.ranks, count, depth).value,
             f"{prefix}ndcg@10": ndcg(found.ranks, count, min(10, count)).value,

@@ -57,11 +57,12 @@ def _show(found: Recommended, show: int, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    note = "" if found.by == "vectors" else " (no history: candidates are the most popular items)"
+    if found.by != "vectors":
+        click.echo(f"user {found.user} has no history: the candidates are the most popular items")
     console = Console()
     if found.latest:
         console.print(Text(f"latest: {'; '.join(found.latest)}"))
-    table = Table(title=f"user {found.user}{note}", title_justify="left")
+    table = Table(title=Text(f"user {found.user}"), title_justify="left")
     first = "retrieval" if found.by == "vectors" else "events"
     for name in ("", "title", "ranking score", f"{first} score" if first == "retrieval" else first):
         table.add_column(name, justify="left" if name == "title" else "right")

@@ -75,8 +75,9 @@ def _show(found: Found, shelf: Shelf, as_json: bool) -> None:
     from rich.text import Text
 
     column = "score" if found.by == "vectors" else "events"
-    note = "" if found.by == "vectors" else " (no history: the most popular items)"
-    table = Table(title=f"user {found.user}{note}", title_justify="left")
+    if found.by != "vectors":
+        click.echo(f"user {found.user} has no history: these are the most popular items")
+    table = Table(title=Text(f"user {found.user}"), title_justify="left")
     for name in ("", "item", "title", column):
         table.add_column(name, justify="right" if name in ("", column) else "left")
     for place, (item, title, score) in enumerate(zip(found.ids, titles, found.scores, strict=True), start=1):
