@@ -5,6 +5,7 @@ Shapes: N rows (users at a time), I items in catalogue order, U users. Items are
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -167,7 +168,8 @@ class RandomScores:
 
     def scores(self, histories: Sequence[Sequence[int]]) -> Float32Array:
         """See `FittedRetriever`."""
-        drawn = [np.random.default_rng([self.seed, *one]).random(self.items, dtype=np.float32) for one in histories]
+        keys = [zlib.crc32(np.asarray(one, dtype=np.int64).tobytes()) for one in histories]
+        drawn = [np.random.default_rng([self.seed, key]).random(self.items, dtype=np.float32) for key in keys]
         return np.stack(drawn) if drawn else np.zeros((0, self.items), dtype=np.float32)
 
 

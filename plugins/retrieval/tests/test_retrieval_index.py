@@ -99,9 +99,9 @@ def churn(index, steps, seed, folder=None, most=8):
                 for item in ids:
                     del held[item]
         done += size
-        if random.random() < 20 / steps:
+        if random.random() < 5 * size / steps:
             index.compact()
-        if folder is not None and random.random() < 20 / steps:
+        if folder is not None and random.random() < 5 * size / steps:
             save_index(folder, StoredIndex(index, "pack"), overwrite=True)
             index = load_index(folder, "pack").index
     return index, held, gone
