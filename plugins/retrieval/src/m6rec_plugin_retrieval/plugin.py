@@ -32,6 +32,7 @@ MANIFEST = TaskManifest(
         "evaluation.rows": 600,
         "evaluation.valid_rows": 200,
         "training.max_steps": 0,
+        "evaluation.baselines": ("random", "popularity"),
     },
     derive=derive,
     evaluation=FullRanking(),

@@ -57,7 +57,7 @@ def metrics_of(ranked: Mapping[str, Ranked], unseen: Mask, plan: Bootstrap, item
 
 def facts_of(run: RunView, config: RetrievalConfig, catalogue: Catalogue) -> tuple[tuple[str, str], ...]:
     """The protocol in words."""
-    history = "left out of the ranking" if config.exclude_history else "ranked like any other, as in the literature"
+    history = "left out of the ranking" if config.exclude_history else "ranked like any other"
     facts = [
         ("ranking", f"all {len(catalogue.items):,} items, none sampled; items of the user's history are {history}")
     ]
