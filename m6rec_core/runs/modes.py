@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from m6rec_core.config import Mode, RunConfig
+from m6rec_core.decoding.writing import writer
 from m6rec_core.logs.schema import Logs
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task
@@ -83,7 +84,7 @@ def _one(
     clock = Clock()
     prepared = prepare(task, config, logs, accelerator, clock, say)
     say(f"{config.tuning.mode}: {prepared.assembled.plan.parameters:,} parameters")
-    model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned})
+    model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned}, writer)
     shown = accelerator.is_main_process
     fit_start(prepared, model, accelerator, shown)
     with clock.stage("tune"):
