@@ -1,4 +1,4 @@
-"""Keys and values of tokens that were computed before, in the form in which transformers' attention layers ask for them."""
+"""Keys and values that were computed before, in the form in which transformers' attention layers ask for them."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ class Backbone(nn.Module):
         """Run layers [start, stop) on hidden states [G, T, D].
 
         `ffn(layer, z)`: what an adapter adds to the feed-forward network of a layer, given its input z (paper 3.4).
-        `scope="segment"` lets tokens see their own segment only (paper 3.3, the lower layers). `cache` is shown the keys
-        and values of each layer.
+        `scope="segment"` lets tokens see their own segment only (paper 3.3, the lower layers). `cache` is shown the
+        keys and values of each layer.
         """
         if not 0 <= start <= stop <= self.spec.layers:
             raise ValueError(f"layers [{start}, {stop}) are not within [0, {self.spec.layers})")

@@ -1,8 +1,8 @@
 """Hidden states of texts that grow token by token, for R prompts with B lanes each.
 
 The prompt's keys and values are computed once, in prefix trees, and shared by the lanes of its row. What a lane writes
-is a branch behind that trunk: it lies in the same row of the cache, and a lane sees the branch tokens it descends from. So
-when beams change their parents only the mask changes, and no key or value is ever copied.
+is a branch behind that trunk: it lies in the same row of the cache, and a lane sees the branch tokens it descends from.
+So when beams change their parents only the mask changes, and no key or value is ever copied.
 """
 
 from __future__ import annotations

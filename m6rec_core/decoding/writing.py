@@ -159,5 +159,7 @@ class Growth:
             if 2 * len(going) <= len(held):  # a copy of what is left pays off when half is gone
                 self._states.keep(torch.tensor(going, device=device))
                 held, grown = [held[k] for k in going], [grown[k] for k in going]
-            parents, ids = (torch.tensor([[g[i] for g in row] for row in grown], device=device) for i in (0, 1))
+            parents = torch.tensor([[parent for parent, _, _ in row] for row in grown], device=device)
+            # A closed lane only holds its place; its last token may be [EOS], which the embedding table does not have.
+            ids = torch.tensor([[token if lane.open else 0 for _, token, lane in row] for row in grown], device=device)
             hidden = self._states.advance(parents, ids)

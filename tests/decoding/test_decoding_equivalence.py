@@ -41,7 +41,9 @@ def row_lists(draw: st.DrawFn):
     """Rows of four tasks of very different length, some beginning alike."""
     words = ("Heat: liked\n", "A user.", "The Matrix", " loved by most", " naïve 🙂")
     text = st.lists(st.sampled_from(words), min_size=1, max_size=5).map("".join)
-    row = st.tuples(st.sampled_from(("one", "two", "three", "four")), text, st.sampled_from(("", *words)), st.booleans())
+    row = st.tuples(
+        st.sampled_from(("one", "two", "three", "four")), text, st.sampled_from(("", *words)), st.booleans()
+    )
     return draw(st.lists(row, min_size=1, max_size=5))
 
 

@@ -33,10 +33,14 @@ def test_repeating_is_the_brute_force_definition(ids, size):
 
 
 def test_no_ngram_comes_twice(model, tuned):
-    [[written]] = write_rows(model, [("one", tuned.text_row("sss"))], DecodingConfig(max_new_tokens=40, no_repeat_ngram=1))
+    [[written]] = write_rows(
+        model, [("one", tuned.text_row("sss"))], DecodingConfig(max_new_tokens=40, no_repeat_ngram=1)
+    )
     assert written.tokens == 40
     plain, free = (
-        write_rows(model, [("one", tuned.text_row("sss"))], DecodingConfig(max_new_tokens=40, repetition_penalty=p))[0][0]
+        write_rows(model, [("one", tuned.text_row("sss"))], DecodingConfig(max_new_tokens=40, repetition_penalty=p))[0][
+            0
+        ]
         for p in (1.0, 50.0)
     )
     assert plain.text != free.text
@@ -163,7 +167,7 @@ def test_refusals_are_one_line(model, tuned):
     scored = TextRow((Segment("a", Region.AUTOREGRESSIVE, scored=True),))
     with pytest.raises(M6RecError, match="row 2 of task 'one' has a scored segment"):
         write_rows(model, [("one", row), ("one", scored)], DecodingConfig())
-    with pytest.raises(DataError, match="row 1: .* tokens remain after dropping"):
+    with pytest.raises(DataError, match="tokens remain after dropping"):
         write_rows(model, [("one", tuned.text_row("Q" * 500))], DecodingConfig())
     with pytest.raises(DataError, match="exceed the 2048 positions"):
         write_rows(model, [("one", row)], DecodingConfig(max_new_tokens=2040))
