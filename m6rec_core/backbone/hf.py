@@ -12,7 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from m6rec_core.backbone.attention import NAME, Kernel, attention, default_kernel, mask_for
+from m6rec_core.backbone.attention import NAME, Kernel, attention, default_kernel, dense_mask, mask_for
+from m6rec_core.backbone.cache import KeyValues
 from m6rec_core.errors import BackboneError
 from m6rec_core.tokens.layout import Layout, Scope
 from m6rec_core.tokens.tokenizer import TextTokenizer
@@ -55,6 +56,12 @@ class Backbone(nn.Module):
         return int(self.decoder.config.num_attention_heads)
 
     @property
+    def positions(self) -> int | None:
+        """The longest row it was pretrained on, None where its config does not say."""
+        longest = getattr(self.decoder.config, "max_position_embeddings", None)
+        return int(longest) if longest else None
+
+    @property
     def causal(self) -> bool:
         """Whether the source region is causal too (pretrained decoders) or bidirectional (paper Fig. 1)."""
         return self.spec.attention == "causal"
@@ -72,32 +79,61 @@ class Backbone(nn.Module):
         ffn: Ffn | None = None,
         scope: Scope = "row",
         read: Tensor | None = None,
+        cache: KeyValues | None = None,
     ) -> Tensor:
         """Run layers [start, stop) on hidden states [G, T, D].
 
         `ffn(layer, z)`: what an adapter adds to the feed-forward network of a layer, given its input z (paper 3.4).
-        `scope="segment"` lets tokens see their own segment only (paper 3.3, the lower layers). `read` [R]: flat places
-        g * T + t; only their states [R, D] are returned, and the last layer's feed-forward network, most of its work,
-        runs for them alone (its adapter then gets z [R, D]).
+        `scope="segment"` lets tokens see their own segment only (paper 3.3, the lower layers). `cache` is shown the
+        keys and values of each layer. `read` [R]: flat places g * T + t; only their states [R, D] are returned, and the
+        last layer's feed-forward network, most of its work, runs for them alone (its adapter then gets z [R, D]).
         """
         if not 0 <= start <= stop <= self.spec.layers:
             raise ValueError(f"layers [{start}, {stop}) are not within [0, {self.spec.layers})")
         kernel = self.kernel or default_kernel(hidden.device)
         mask = mask_for(kernel, layout, scope, hidden.dtype)
         rotary = self.decoder.model.rotary_emb(hidden, layout.positions(scope))
-        for index in range(start, stop):
+        return self._layers(hidden, rotary, mask, range(start, stop), ffn, cache, read)
+
+    def step(
+        self, hidden: Tensor, positions: Tensor, visible: Tensor, cache: KeyValues, ffn: Ffn | None = None
+    ) -> Tensor:
+        """Run all layers on new tokens only, [G, T, D], whose earlier keys and values are in `cache`.
+
+        `positions` [G, T]: their places in their rows. `visible` [G, T, K]: which of the K keys that the cache returns,
+        the new tokens' own among them, each may see.
+        """
+        kernel = self.kernel or default_kernel(hidden.device)
+        mask = dense_mask(kernel, visible, hidden.dtype)
+        rotary = self.decoder.model.rotary_emb(hidden, positions)
+        return self._layers(hidden, rotary, mask, range(self.spec.layers), ffn, cache)
+
+    def _layers(
+        self,
+        hidden: Tensor,
+        rotary: Any,
+        mask: Any,
+        indices: range,
+        ffn: Ffn | None,
+        cache: KeyValues | None,
+        read: Tensor | None = None,
+    ) -> Tensor:
+        for index in indices:
             layer = self.decoder.model.layers[index]
             attended, _ = layer.self_attn(
-                hidden_states=layer.input_layernorm(hidden), position_embeddings=rotary, attention_mask=mask
+                hidden_states=layer.input_layernorm(hidden),
+                position_embeddings=rotary,
+                attention_mask=mask,
+                past_key_values=cache,
             )
             hidden = hidden + attended
-            if read is not None and index == stop - 1:
+            if read is not None and index == indices.stop - 1:
                 hidden = hidden.reshape(-1, hidden.shape[-1])[read]
             z = layer.post_attention_layernorm(hidden)
             added = layer.mlp(z)
             extra = ffn(index, z) if ffn is not None else None
             hidden = hidden + (added if extra is None else added + extra)
-        if read is not None and start == stop:
+        if read is not None and not indices:
             return hidden.reshape(-1, hidden.shape[-1])[read]
         return hidden
 

@@ -141,6 +141,13 @@ def build_samples(
     targets. Raises ConfigError for settings that do not fit the logs or the sample type, DataError for targets
     without a label.
     """
+    try:
+        return _build(logs, sampling, sample_type, label_field)
+    except DataError as error:
+        raise error if str(error).startswith(str(logs.source)) else DataError(f"{logs.source}: {error}") from error
+
+
+def _build(logs: Logs, sampling: SamplingConfig, sample_type: type[BehaviourSample], label_field: str) -> SampleTable:
     timeline = _timeline(logs, sampling)
     events, outcome = timeline.events, timeline.outcome
     target = np.flatnonzero(outcome.target)
@@ -148,7 +155,7 @@ def build_samples(
     group = np.unique(start[target] * len(timeline.user_ids) + events.user[target], return_inverse=True)[1]
     label, time, user, item = outcome.liked[target], events.time[target], events.user[target], events.item[target]
     if len(target) == 0:
-        raise DataError(f"{logs.source}: no event is a target; check sampling.target_kinds")
+        raise DataError(f"{logs.source}: no event is a target; check settings.sampling.target_kinds")
     table = SampleTable(
         label=label, statistics=timeline.statistics[target], time=time, user=user, item=item,
         group=group.astype(np.int64), splits=split_rows(sampling.split, time, user, item, label), event=target,
@@ -156,6 +163,11 @@ def build_samples(
         _label_value=bool,
     )  # fmt: skip
     return _fitted(table)
+
+
+def catalogue(logs: Logs) -> tuple[Item, ...]:
+    """Return the items [I] of the items table, in its order; missing cells are left out of their fields."""
+    return tuple(Item(item_id=one, fields=fields) for one, fields in _texts(logs.items, "item_id").items())
 
 
 def _timeline(logs: Logs, sampling: SamplingConfig) -> Timeline:
@@ -176,7 +188,7 @@ def _timeline(logs: Logs, sampling: SamplingConfig) -> Timeline:
         outcome=outcome,
         statistics=statistics_before(events.user, events.item, events.time, counted, outcome.known),
         by_user=np.argsort(events.user, kind="stable").astype(np.int64),
-        items=tuple(Item(item_id=one, fields=fields) for one, fields in _texts(logs.items, "item_id").items()),
+        items=catalogue(logs),
         user_ids=tuple(map(str, user_ids)),
         users=_texts(logs.users, "user_id"),
     )
