@@ -188,3 +188,12 @@ def test_two_tasks_share_the_cache_and_a_batch():
             torch.testing.assert_close(views["lines"].hidden[i], expected[sample.id, 0][0], rtol=1e-9, atol=1e-9)
     counts = both.segments.counts()
     assert counts.computed < counts.asked / 2  # the second task found what the first one had computed
+
+
+def test_a_task_with_late_layers_is_refused_writing():
+    from m6rec_core.errors import M6RecError
+
+    late = kit.late_model()
+    model = M6Rec(late.backbone, {"lines": tuned_of(late)}, lambda _model, _name: pytest.fail("it was asked to write"))
+    with pytest.raises(M6RecError, match="late_layers 0"):
+        model.generate("lines")([], 3)
