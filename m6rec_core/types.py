@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
-    from m6rec_core.config import TaskConfig
+    from m6rec_core.config import EvaluationConfig, TaskConfig
+    from m6rec_core.logs.schema import Logs
 
 
 class Region(StrEnum):
@@ -210,6 +213,89 @@ class ClassHead(Protocol):
         ...
 
 
+class Answer(Protocol):
+    """Asks the tuned task for predictions, the work split over all processes."""
+
+    def __call__(self, samples: Sequence[Sample], title: str) -> Sequence[Prediction]:
+        """Return the prediction of each sample, in order, on every process; `title` names the progress bar."""
+        ...
+
+
+class Losses(Protocol):
+    """Asks the tuned task for losses, the work split over all processes."""
+
+    def __call__(self, samples: Sequence[Sample], title: str) -> Sequence[float]:
+        """Return what `compute_loss` gives for each sample, in order, on every process.
+
+        Of a task whose loss depends on its batch (`LossScope.BATCH`) these depend on how the samples were packed.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunView:
+    """A run as an `Evaluation` sees it, the same on every process but for `main`, the one that writes and prints.
+
+    `parts`: the samples of "train", "valid" and "test" that the run uses. `logs`: what they were derived from, None
+    where they were read from sample files. `seed` also draws the training rows. `say` tells the user one line.
+    `output`: folder of the run, for pictures and other files of the task's own (main process only).
+    """
+
+    parts: Mapping[str, Sequence[Sample]]
+    settings: TaskConfig
+    evaluation: EvaluationConfig
+    logs: Logs | None
+    answer: Answer
+    losses: Losses
+    seed: int
+    main: bool
+    say: Callable[[str], None]
+    output: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTable:
+    """A table for people: the first row of `rows` is the model's."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an evaluation found: tables and facts to print, numbers for `metrics.json`, rows of `predictions.parquet`.
+
+    Every metric comes with its interval, and beside the trivial baselines on the same rows.
+    """
+
+    tables: tuple[ReportTable, ...]
+    facts: tuple[tuple[str, str], ...]
+    metrics: Mapping[str, Any]
+    predictions: Sequence[Mapping[str, Any]] = ()
+
+
+@runtime_checkable
+class Evaluation(Protocol):
+    """How a run of a task that is not "one label and one score per sample" chooses its best step and reports.
+
+    Both are called on all processes, which must make the same calls of `run.answer` and `run.losses`.
+    """
+
+    def valid(self, run: RunView) -> Mapping[str, float]:
+        """Return metrics of the valid part, called at every evaluation of the tuning. The first decides, higher is
+        better."""
+        ...
+
+    def test(self, run: RunView) -> Report:
+        """Return the report on the test part, called once; what only `run.main` needs may be left out elsewhere."""
+        ...
+
+
+Derive = Callable[["Logs", "TaskConfig", int], Mapping[str, Sequence[Sample]]]
+"""Behaviour logs, the task's settings and a seed to the samples of "train", "valid" and "test", whole."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskManifest:
     """What a plugin says about its task. It is data: nothing here runs before the task is used.
@@ -220,7 +306,9 @@ class TaskManifest:
     `m6rec_core.baselines.TRIVIAL`; those of installed `m6rec.baselines` entry points are added by the run. `variants`:
     name -> another field of `prediction` that is reported beside `score_field` (a model without its calibration, say);
     scores and variants are probabilities. `quick`: run settings of a first run without further options, by dotted name;
-    they keep it within minutes, are printed, and any of them can be set otherwise.
+    they keep it within minutes, are printed, and any of them can be set otherwise. `derive`: makes the task's samples
+    from behaviour logs; None for the core's own (`BehaviourSample`). `evaluation`: chooses and reports in a run; None
+    for one label and one score per sample, compared with the baselines by `metrics`.
     """
 
     task: str
@@ -237,3 +325,5 @@ class TaskManifest:
     variants: Mapping[str, str] = field(default_factory=dict)
     default_data: str = "ml-100k"
     quick: Mapping[str, object] = field(default_factory=dict)
+    derive: Derive | None = None
+    evaluation: Evaluation | None = None

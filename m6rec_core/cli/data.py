@@ -25,13 +25,16 @@ def data() -> None:
 @data.command()
 @click.argument("name")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write to (default: under M6REC_HOME).")
+@click.option(
+    "--from", "source", type=click.Path(path_type=Path), help="Folder of files you have, where it needs some."
+)
 @click.option("--force", is_flag=True, help="Replace the content of a folder that is not empty.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for machines.")
-def prepare(name: str, output: Path | None, force: bool, as_json: bool) -> None:
-    """Fetch data set NAME (ml-100k, ml-1m) and write its users, items and events tables."""
+def prepare(name: str, output: Path | None, source: Path | None, force: bool, as_json: bool) -> None:
+    """Write data set NAME (ml-100k, ml-1m, or one of an installed plugin) as tables or sample files."""
     from m6rec_core.logs.datasets import prepare as run
 
-    folder = run(name, output, force, progress=not as_json)
+    folder = run(name, output, force, progress=not as_json, source=source)
     click.echo(json.dumps({"name": name, "folder": str(folder)}) if as_json else str(folder))
 
 

@@ -106,8 +106,8 @@ def _from_settings(task: Task, layers: Sequence[dict[str, Any]], logs: Logs) -> 
 
 
 def _from_pack(pack: Path, task_name: str, backbone: str | None) -> tuple[Any, Any]:
-    from m6rec_core.runs.opening import open_pack
     from m6rec_core.runs.pipeline import say_line
+    from m6rec_core.serving.opening import open_pack
 
     opened = open_pack(pack, backbone, None, say_line)
     if opened.task.name != task_name:

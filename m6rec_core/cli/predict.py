@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from m6rec_core.logs.sample_files import Placed
     from m6rec_core.logs.schema import Logs
     from m6rec_core.runs.compare import Comparison
-    from m6rec_core.runs.opening import Opened
+    from m6rec_core.serving.opening import Opened
     from m6rec_core.types import Sample
 
 FILE = click.Path(path_type=Path)
@@ -74,11 +74,11 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter per option
     if source is not None and split is not None:
         raise click.UsageError("--split belongs to --data; an --input is scored as a whole")
 
-    from m6rec_core.runs.opening import open_pack
     from m6rec_core.runs.pipeline import say_line
     from m6rec_core.runs.predict import check_output
     from m6rec_core.runs.predict import predict as run
     from m6rec_core.runs.progress import counting
+    from m6rec_core.serving.opening import open_pack
 
     check_output(output, source, force)
     skipped = _Skipped()
@@ -135,8 +135,9 @@ def evaluate(
         raise click.UsageError("give --pack DIR and --data NAME|DIR, or --predictions FILE")
 
     from m6rec_core.runs.evaluate import evaluate_pack
-    from m6rec_core.runs.opening import open_pack
-    from m6rec_core.runs.pipeline import Clock, say_line
+    from m6rec_core.runs.found import Clock
+    from m6rec_core.runs.pipeline import say_line
+    from m6rec_core.serving.opening import open_pack
 
     clock = Clock()
     with clock.stage("data"):
@@ -172,12 +173,12 @@ def _print(
     as_json: bool,
 ) -> None:
     from m6rec_core.runs.files import finite
-    from m6rec_core.runs.report import print_report
+    from m6rec_core.runs.report import comparison_table, print_tables
 
     if as_json:
         click.echo(json.dumps(finite(answer), indent=2))
     else:
-        print_report(comparison, facts, stages)
+        print_tables([comparison_table(comparison)], facts, stages)
 
 
 def _count(source: Path) -> int:

@@ -14,7 +14,6 @@ import click
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from m6rec_core.logs.schema import Logs
     from m6rec_core.registry import Task
 
 
@@ -110,17 +109,19 @@ def _run_here(
     layers.insert(0, {"data": source})
     early = resolve(task.manifest, layers, PRODUCTS)  # a wrong setting shows before anything is fetched
 
-    from m6rec_core.runs.pipeline import Clock, show
+    from m6rec_core.runs.data import open_data
+    from m6rec_core.runs.found import Clock
     from m6rec_core.runs.pipeline import run as run_stages
+    from m6rec_core.runs.pipeline import show
     from m6rec_core.training.accelerator import make_accelerator
 
     accelerator = make_accelerator(early.training, chosen)
     check_group(accelerator.num_processes, group_size(os.environ))
     chosen, clock = _agree(accelerator, chosen), Clock()
-    with clock.stage("data"):
-        logs = _logs(source, accelerator, as_json)
-    config = resolve(task.manifest, layers, logs.domain)
-    outcome = run_stages(task, config, logs, accelerator, chosen, resume, clock, quiet=as_json)
+    with clock.stage("data"), accelerator.main_process_first():  # the main one fetches and prepares a known data set
+        found = open_data(source, progress=not as_json)
+    config = resolve(task.manifest, layers, found.domain)
+    outcome = run_stages(task, config, found, accelerator, chosen, resume, clock, quiet=as_json)
     if outcome is None:
         return
     if as_json:
@@ -133,16 +134,6 @@ def _source(task: Task, layers: Sequence[dict[str, Any]]) -> str:
     """The data set that the layers of settings name, the last one first, or the task's own."""
     named = [layer["data"] for layer in layers if "data" in layer]
     return str(named[-1]) if named else task.manifest.default_data
-
-
-def _logs(source: str, accelerator: Accelerator, quiet: bool) -> Logs:
-    """Read the logs; of several processes the main one fetches and prepares a known data set, the others wait."""
-    from m6rec_core.logs.datasets import locate
-    from m6rec_core.logs.reading import read_logs
-
-    with accelerator.main_process_first():
-        folder = locate(source, progress=not quiet)
-    return read_logs(folder)
 
 
 def _agree(accelerator: Accelerator, output: Path) -> Path:

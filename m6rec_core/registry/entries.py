@@ -26,6 +26,7 @@ GROUP_NOUNS = {
     "m6rec.backbones": "backbone",
     "m6rec.commands": "command",
     "m6rec.domains": "domain",
+    "m6rec.datasets": "data set",
 }
 
 State = Literal["ready", "duplicate", "not allowed", "incompatible"]

@@ -16,10 +16,10 @@ from m6rec_core.logs.schema import Logs
 from m6rec_core.runs.baselines import run_baselines
 from m6rec_core.runs.compare import Comparison, compare
 from m6rec_core.runs.data import RunRows, derive_samples
-from m6rec_core.runs.opening import Opened, summary_int
-from m6rec_core.runs.pipeline import contenders_of
 from m6rec_core.runs.progress import counting
-from m6rec_core.runs.scoring import score_columns
+from m6rec_core.runs.scored import contenders_of
+from m6rec_core.serving.opening import Opened, summary_int
+from m6rec_core.serving.scoring import score_columns
 
 DEFAULTS = EvaluationConfig()
 

@@ -12,7 +12,8 @@ from m6rec_core.logs.schema import Logs
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task
 from m6rec_core.runs.files import replacing, write_json
-from m6rec_core.runs.pipeline import Clock, prepare, tune
+from m6rec_core.runs.found import Clock
+from m6rec_core.runs.pipeline import prepare, tune
 from m6rec_core.runs.start import fit_start
 from m6rec_core.training.history import read_history
 from m6rec_core.training.loop import OBJECTIVE

@@ -15,8 +15,8 @@ from m6rec_core.logs.sample_files import OnBad, Placed, check_suffix
 from m6rec_core.logs.schema import Logs
 from m6rec_core.runs.data import derive_samples
 from m6rec_core.runs.files import replacing
-from m6rec_core.runs.opening import Opened
-from m6rec_core.runs.scoring import Tick
+from m6rec_core.serving.opening import Opened
+from m6rec_core.serving.scoring import Tick
 from m6rec_core.tokens.batching import Encoded
 from m6rec_core.types import Prediction, Sample
 

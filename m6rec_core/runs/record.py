@@ -19,8 +19,8 @@ from m6rec_core.hookspecs import HOOK_API
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task
 from m6rec_core.runs import files
-from m6rec_core.runs.compare import Comparison, Contender
-from m6rec_core.runs.data import PARTS, PackedPart, RunRows
+from m6rec_core.runs.compare import Contender
+from m6rec_core.runs.data import PARTS, OwnRows, PackedPart, RunData, RunRows
 from m6rec_core.runs.predictions import write_predictions
 from m6rec_core.training.loop import TrainResult
 from m6rec_core.tuning.modes import MODES
@@ -29,26 +29,27 @@ from m6rec_core.tuning.pack import PackManifest, PackPlugin, pack_backbone, save
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """Everything a run needs before it tunes."""
+    """Everything a run needs before it tunes. `data`: what the rows come from."""
 
     task: Task
     config: RunConfig
-    rows: RunRows
+    rows: RunRows | OwnRows
     backbone: Backbone
     assembled: Assembled
     parts: Mapping[str, PackedPart]
+    data: RunData
 
 
 def record(
-    prepared: Prepared, result: TrainResult, comparison: Comparison, stages: Mapping[str, float]
+    prepared: Prepared, result: TrainResult, found: Mapping[str, Any], stages: Mapping[str, float]
 ) -> dict[str, Any]:
-    """The content of `metrics.json`; `stages`: seconds by stage."""
+    """The content of `metrics.json`; `found`: the comparison or the task's own report; `stages`: seconds by stage."""
     config, spec, plan = prepared.config, prepared.backbone.spec, prepared.assembled.plan
     task = prepared.task
     return {
         "task": task.name,
         "protocol": _protocol(prepared),
-        "comparison": comparison.as_json(),
+        **found,
         "tuning": {"mode": config.tuning.mode, "parameters": plan.parameters, "share": plan.share, **plan.model_dump()},
         "training": {
             "steps": result.steps,
@@ -65,27 +66,30 @@ def record(
 
 
 def _protocol(prepared: Prepared) -> dict[str, Any]:
-    sampling, parts, splits = prepared.config.settings.sampling, prepared.parts, prepared.rows.table.splits
-    return {
-        "data": prepared.config.data,
+    sampling, parts, rows = prepared.config.settings.sampling, prepared.parts, prepared.rows
+    derived = {
         "split": sampling.split.model_dump(mode="json"),
         "history": sampling.history.model_dump(mode="json"),
         "ties": "events of equal time do not see each other",
+    }
+    return {
+        "data": prepared.config.data,
+        **(derived if isinstance(rows, RunRows) else {}),
         "rows": {
-            part: {"used": parts[part].samples, "of": len(splits[part]), "tokens": parts[part].tokens} for part in PARTS
+            part: {"used": parts[part].samples, "of": rows.of(part), "tokens": parts[part].tokens} for part in PARTS
         },
         "truncated_rows": sum(part.truncated_rows for part in parts.values()),
     }
 
 
 def record_predictions(
-    path: Path, prepared: Prepared, contenders: Sequence[Contender], cold: NDArray[np.bool_]
+    path: Path, prepared: Prepared, rows: RunRows, contenders: Sequence[Contender], cold: NDArray[np.bool_]
 ) -> None:
     """Write what every contender said about the test rows."""
     import pandas as pd
 
-    table, test = prepared.rows.table, prepared.rows.rows["test"]
-    samples = prepared.rows.samples("test")
+    table, test = rows.table, rows.rows["test"]
+    samples = rows.samples("test")
     frame = pd.DataFrame(
         {
             "id": [s.id for s in samples],

@@ -13,6 +13,7 @@ from m6rec_core.metrics import METRICS, Interval
 from m6rec_core.runs.compare import Comparison, Line
 from m6rec_core.runs.files import replacing
 from m6rec_core.training.history import read_history
+from m6rec_core.types import ReportTable
 
 
 def cell(interval: Interval | None, signed: bool = False) -> str:
@@ -42,9 +43,10 @@ def header(comparison: Comparison) -> list[str]:
 
 def _title(metric: str) -> str:
     words = metric.replace("_", " ")
-    return (
-        words.upper() if len(words) <= 4 else words + ("" if METRICS[metric].higher_is_better else " (less is better)")
-    )
+    if len(words) <= 4:
+        return words.upper()
+    known = METRICS.get(metric)
+    return words + (" (less is better)" if known is not None and not known.higher_is_better else "")
 
 
 def table_rows(comparison: Comparison) -> list[list[str]]:
@@ -60,9 +62,18 @@ def table_rows(comparison: Comparison) -> list[list[str]]:
     return [row(line) for line in comparison.lines]
 
 
-def print_report(comparison: Comparison, facts: Sequence[tuple[str, str]], stages: Mapping[str, float]) -> None:
-    """Print the table and the facts to standard output: rich on a terminal, plain text when piped."""
-    print_table(header(comparison), table_rows(comparison), "95 % bootstrap intervals in brackets")
+def comparison_table(comparison: Comparison) -> ReportTable:
+    """The comparison as a table for people."""
+    rows = tuple(tuple(row) for row in table_rows(comparison))
+    return ReportTable("95 % bootstrap intervals in brackets", tuple(header(comparison)), rows)
+
+
+def print_tables(tables: Sequence[ReportTable], facts: Sequence[tuple[str, str]], stages: Mapping[str, float]) -> None:
+    """Print tables and facts to standard output: rich on a terminal, plain text when piped."""
+    for number, table in enumerate(tables):
+        if len(tables) > 1 and not sys.stdout.isatty():
+            print(f"{chr(10) if number else ''}{table.title}")
+        print_table(table.columns, table.rows, table.title)
     taken = [("time", ", ".join(f"{n} {s:.0f} s" for n, s in stages.items()))] if stages else []
     for name, text in [*facts, *taken]:
         print(f"{name + ':':<12} {text}")

@@ -10,7 +10,7 @@ from m6rec_core.errors import RegistryError
 from m6rec_core.model import M6Rec
 from m6rec_core.runs.progress import counting
 from m6rec_core.runs.record import Prepared
-from m6rec_core.runs.scoring import own_packs
+from m6rec_core.serving.scoring import own_packs
 from m6rec_core.tokens.batching import collate
 from m6rec_core.training.gather import gather_rows
 from m6rec_core.tuning.fit import PRIOR_ROWS, fit_options

@@ -100,8 +100,8 @@ def train(  # noqa: PLR0913 - one call with everything named, most of it optiona
 
     The model is evaluated before the first step and `config.evaluations` times, evenly spaced; the untuned start is a
     candidate like the others. Training ends early after `config.patience` evaluations without a new best. The same
-    arguments give the same result whatever the number of ranks and `packs_per_forward`, to rounding; and the same bits
-    on the same machine and number of ranks, whether or not the run was killed and resumed.
+    arguments give the same result whatever the number of ranks and `packs_per_forward`, and whether or not the run was
+    killed and resumed, to rounding.
 
     Args:
         model: `model(batch)` -> task instance name -> one loss per sample [N]. It is moved to the accelerator's device.

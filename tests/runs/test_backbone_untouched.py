@@ -9,11 +9,12 @@ from itertools import count, pairwise
 import pytest
 import torch
 
-import m6rec_core.runs.pipeline as stage
+from m6rec_core.runs import scored
 from m6rec_core.logs import read_logs
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import load_task
-from m6rec_core.runs.pipeline import Clock, prepare, tune
+from m6rec_core.runs.found import Clock
+from m6rec_core.runs.pipeline import prepare, tune
 from m6rec_core.runs.record import Prepared
 from m6rec_core.runs.settings import parse_assignments, resolve
 from m6rec_core.runs.start import fit_start
@@ -47,7 +48,7 @@ class Tuned:
 def tuned(films, tmp_path, monkeypatch):
     """Start, tune and keep the last step, whatever it does to the metric."""
     values = count()
-    monkeypatch.setattr(stage, "_valid_metrics", lambda names, *_: dict.fromkeys(names, float(next(values))))
+    monkeypatch.setattr(scored, "_valid_metrics", lambda names, *_: dict.fromkeys(names, float(next(values))))
 
     def call(mode, precision):
         given = films.command(tmp_path)

@@ -15,7 +15,8 @@ from m6rec_core.logs import read_logs
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import load_task
 from m6rec_core.runs.data import pack_part
-from m6rec_core.runs.pipeline import Clock, prepare
+from m6rec_core.runs.found import Clock
+from m6rec_core.runs.pipeline import prepare
 from m6rec_core.runs.settings import parse_assignments, resolve
 from m6rec_core.runs.start import fit_start
 from m6rec_core.tokens.batching import collate

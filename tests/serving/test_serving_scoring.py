@@ -12,7 +12,7 @@ from m6rec_plugin_ctr.settings import CtrConfig
 
 from m6rec_core.errors import RegistryError, RunError
 from m6rec_core.model import M6Rec
-from m6rec_core.runs.scoring import in_order, own_packs, predict_packs, score_packs
+from m6rec_core.serving.scoring import in_order, own_packs, predict_packs, score_packs
 from m6rec_core.testing import tiny_backbone
 from m6rec_core.testing.building import build_tuned, encode_samples, perturb
 from m6rec_core.text.domains import MOVIES

@@ -85,6 +85,26 @@ def score_packs(
     return gather_rows(accelerator, torch.tensor(indices, dtype=torch.int64), table, total).numpy()
 
 
+def gather_predictions(
+    model: M6Rec,
+    name: str,
+    packs: Sequence[Pack],
+    accelerator: Accelerator,
+    total: int,
+    tick: Tick = lambda _samples: None,
+) -> list[Prediction]:
+    """Predictions of the `total` samples in `packs`, by their `index`; every rank returns all of them.
+
+    Raises RunError when a sample was lost.
+    """
+    own = list(predict_packs(model, name, own_packs(packs, accelerator), accelerator.device, tick=tick))
+    if accelerator.num_processes > 1:
+        from accelerate.utils import gather_object
+
+        own = gather_object(own)
+    return in_order(dict(own), total)
+
+
 def in_order(found: Mapping[int, Prediction], total: int) -> list[Prediction]:
     """Predictions by index 0 .. total - 1. Raises RunError when one is missing."""
     missing = [index for index in range(total) if index not in found]

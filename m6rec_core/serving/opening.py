@@ -8,17 +8,18 @@ from pathlib import Path
 
 import torch
 
-from m6rec_core.assemble import Assembled, load_pack
+from m6rec_core.assemble import Assembled, encode, load_pack
 from m6rec_core.backbone.hf import Backbone
 from m6rec_core.backbone.load import load_backbone
 from m6rec_core.backbone.precision import resolve
+from m6rec_core.config import TaskConfig
 from m6rec_core.errors import BackboneError, PackError
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task, load_task
-from m6rec_core.runs.scoring import Tick, in_order, predict_packs
+from m6rec_core.serving.scoring import Tick, in_order, predict_packs
 from m6rec_core.tokens.batching import Encoded, plan_packs
 from m6rec_core.tuning.pack import PackManifest, read_manifest
-from m6rec_core.types import Prediction
+from m6rec_core.types import Prediction, Sample
 
 Say = Callable[[str], None]
 PACK_TOKENS = 640
@@ -40,6 +41,16 @@ class Opened:
     def pack_tokens(self) -> int:
         """Tokens of a sequence: what the pack was tuned with."""
         return summary_int(self.manifest, "pack_tokens") or PACK_TOKENS
+
+    @property
+    def settings(self) -> TaskConfig:
+        """The task's settings as the pack was tuned with them."""
+        return self.assembled.tuned.config
+
+    def predict(self, samples: Sequence[Sample], tick: Tick = lambda _samples: None) -> list[Prediction]:
+        """Predictions of samples of the task, in their order. Raises DataError for a sample that cannot be encoded."""
+        encoded = encode(self.task.name, self.assembled.tuned, samples, self.backbone)
+        return self.answer(encoded.samples, tick)
 
     def answer(self, samples: Sequence[Encoded], tick: Tick = lambda _samples: None) -> list[Prediction]:
         """Predictions in the order of `samples`, whose `index` counts from 0."""

@@ -1,0 +1,158 @@
+"""The protocol of tasks that bring their own `Evaluation`: the run answers for samples, the task says what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from m6rec_core.assemble import encode
+from m6rec_core.errors import RegistryError
+from m6rec_core.logs.schema import Logs
+from m6rec_core.model import M6Rec
+from m6rec_core.runs.data import OwnRows
+from m6rec_core.runs.files import replacing
+from m6rec_core.runs.found import Clock, Found
+from m6rec_core.runs.progress import counting
+from m6rec_core.runs.record import Prepared
+from m6rec_core.serving.scoring import gather_predictions, own_packs
+from m6rec_core.tokens.batching import Pack, collate, plan_packs
+from m6rec_core.training.gather import gather_rows
+from m6rec_core.training.loop import EvaluateFn
+from m6rec_core.types import Evaluation, Prediction, Report, RunView, Sample
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asking:
+    """Answers and losses of a model for any samples of its task, the work split over all processes."""
+
+    prepared: Prepared
+    model: M6Rec
+    accelerator: Accelerator
+    shown: bool
+
+    def answer(self, samples: Sequence[Sample], title: str) -> list[Prediction]:
+        """See `m6rec_core.types.Answer`."""
+        packs = self._packs(samples)
+        with counting(title, self._share(packs), self.shown) as tick:
+            return gather_predictions(
+                self.model, self.prepared.task.name, packs, self.accelerator, len(samples), tick=tick
+            )
+
+    @torch.no_grad()
+    def losses(self, samples: Sequence[Sample], title: str) -> list[float]:
+        """See `m6rec_core.types.Losses`."""
+        name, packs = self.prepared.task.name, self._packs(samples)
+        indices: list[int] = []
+        found: list[torch.Tensor] = []
+        self.model.eval()
+        with counting(title, self._share(packs), self.shown) as tick:
+            for pack in own_packs(packs, self.accelerator):
+                batch = collate([pack], self.prepared.backbone.spec.vocabulary).to(self.accelerator.device)
+                found.append(self.model(batch)[name].double().cpu())
+                indices.extend(batch.tasks[name].indices)
+                tick(batch.samples)
+        values = torch.cat(found) if found else torch.zeros(0, dtype=torch.float64)
+        places = torch.tensor(indices, dtype=torch.int64)
+        return [float(v) for v in gather_rows(self.accelerator, places, values[:, None], len(samples))[:, 0]]
+
+    def _packs(self, samples: Sequence[Sample]) -> list[Pack]:
+        prepared = self.prepared
+        encoded = encode(prepared.task.name, prepared.assembled.tuned, samples, prepared.backbone)
+        return plan_packs(encoded.samples, prepared.config.training.pack_tokens, prepared.backbone.causal)
+
+    def _share(self, packs: Sequence[Pack]) -> int:
+        return sum(pack.samples for pack in own_packs(packs, self.accelerator))
+
+
+def view_of(
+    prepared: Prepared, rows: OwnRows, model: M6Rec, accelerator: Accelerator, output: Path, shown: bool, progress: bool
+) -> RunView:
+    """The run as the task's evaluation sees it; `progress`: whether its answers show a bar."""
+    asking = Asking(prepared, model, accelerator, shown and progress)
+    config = prepared.config
+    return RunView(
+        parts=rows.parts,
+        settings=prepared.assembled.tuned.config,
+        evaluation=config.evaluation,
+        logs=prepared.data if isinstance(prepared.data, Logs) else None,
+        answer=asking.answer,
+        losses=asking.losses,
+        seed=config.training.seed,
+        main=accelerator.is_main_process,
+        say=_say if shown else _silent,
+        output=output,
+    )
+
+
+def validator(
+    prepared: Prepared, rows: OwnRows, model: M6Rec, accelerator: Accelerator, output: Path, shown: bool
+) -> EvaluateFn:
+    """The task's own valid metrics; the first decides. Without training there is nothing to choose."""
+    view = view_of(prepared, rows, model, accelerator, output, shown, progress=False)
+    if not rows.parts["train"]:
+        return lambda: {"objective": 0.0}
+
+    def evaluate() -> dict[str, float]:
+        values = dict(_evaluation(prepared).valid(view))
+        if not values:
+            raise RegistryError(f"task {prepared.task.name!r}: its evaluation's `valid` returned no metric")
+        return {"objective": next(iter(values.values())), **values}
+
+    return evaluate
+
+
+def find(
+    prepared: Prepared, rows: OwnRows, model: M6Rec, accelerator: Accelerator, output: Path, clock: Clock, shown: bool
+) -> Found | None:
+    """The task's own report on the test part; None off the main process."""
+    view = view_of(prepared, rows, model, accelerator, output, shown, progress=True)
+    with clock.stage("score"):
+        report = _evaluation(prepared).test(view)
+    if not isinstance(report, Report):
+        raise RegistryError(f"task {prepared.task.name!r}: its evaluation's `test` returned no Report")
+    if not accelerator.is_main_process:
+        return None
+    return Found(
+        tables=report.tables,
+        facts=report.facts,
+        metrics={"report": dict(report.metrics)},
+        first_metric="objective",
+        references={},
+        write_predictions=lambda path: write_rows(path, report.predictions),
+    )
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a report's rows as parquet, atomically; nothing where there are none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not rows:
+        return
+    table = pa.Table.from_pylist([dict(row) for row in rows])
+    with replacing(path) as partial:
+        pq.write_table(table, partial)
+
+
+def _evaluation(prepared: Prepared) -> Evaluation:
+    evaluation = prepared.task.manifest.evaluation
+    if evaluation is None:
+        raise RegistryError(f"task {prepared.task.name!r} has no evaluation of its own")
+    return evaluation
+
+
+def _say(line: str) -> None:
+    import sys
+
+    print(line, file=sys.stderr, flush=True)
+
+
+def _silent(line: str) -> None:
+    """Say nothing: another process than the main one, or a run for a machine."""

@@ -1,0 +1,1 @@
+"""Stage 11: task packs on their backbone, ready to answer; what commands of plugins build on."""
