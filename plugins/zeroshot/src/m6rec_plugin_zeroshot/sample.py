@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import field_validator, model_validator
 
+from m6rec_core.text.template import clean
 from m6rec_core.types import FrozenModel, Prediction, Sample
 
 
@@ -21,7 +22,7 @@ class Choice(FrozenModel):
     @field_validator("text")
     @classmethod
     def _has_text(cls, text: str) -> str:
-        if not text.strip():
+        if not clean(text):
             raise ValueError("is empty; a choice needs text to be scored")
         return text
 
@@ -64,7 +65,7 @@ class ChoiceSample(Sample):
             raise ValueError("is empty; give a text, or a list of titles (which may be empty)")
         if not isinstance(context, str):
             for place, title in enumerate(context):
-                if not title.strip():
+                if not clean(title):
                     raise ValueError(f"title {place} is empty")
         return context
 

@@ -27,6 +27,7 @@ class ZeroshotConfig(TaskConfig):
     one among random ones (paper Fig. 7). An event is a like from `like_at_least`, a dislike up to `dislike_at_most`
     (events without a value are likes). `history`: liked titles in the prompt. `negatives`: other choices of a sample.
     `draw`: seed of the drawing of users, histories and choices; the training seed draws the shots only.
+    `compare_on_valid`: the report's table of forms also shows the valid part, where settings are chosen.
     """
 
     prompts: tuple[str, ...] = ("list",)
@@ -41,6 +42,7 @@ class ZeroshotConfig(TaskConfig):
     like_at_least: float = 5.0
     dislike_at_most: float = 2.0
     draw: int = 0
+    compare_on_valid: bool = False
     instruction: str = "Here are titles that one person likes:"
     max_tokens: int = Field(default=1024, ge=8)
 
