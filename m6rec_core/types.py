@@ -238,7 +238,8 @@ class RunView:
 
     `parts`: the samples of "train", "valid" and "test" that the run uses. `logs`: what they were derived from, None
     where they were read from sample files. `seed` also draws the training rows. `say` tells the user one line.
-    `output`: folder of the run, for pictures and other files of the task's own (main process only).
+    `output`: folder of the run, for pictures and other files of the task's own (main process only); None where a pack
+    is evaluated without a run.
     """
 
     parts: Mapping[str, Sequence[Sample]]
@@ -250,7 +251,7 @@ class RunView:
     seed: int
     main: bool
     say: Callable[[str], None]
-    output: Path
+    output: Path | None
 
 
 @dataclass(frozen=True, slots=True)

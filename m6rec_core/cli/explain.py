@@ -15,10 +15,12 @@ import click
 from m6rec_core.errors import DataError, PackError
 
 if TYPE_CHECKING:
+    from m6rec_core.config import TaskConfig
     from m6rec_core.logs.samples import SampleTable
-    from m6rec_core.logs.schema import Logs
     from m6rec_core.registry import Task
+    from m6rec_core.runs.data import RunData
     from m6rec_core.runs.explain import Explanation, RowView
+    from m6rec_core.types import Sample
 
 SEGMENTS = ("segment", "region", "droppable", "cacheable", "scored", "tokens", "text")
 TOKENS = ("position", "id", "token", "kind", "region", "segment", "in segment", "role")
@@ -53,21 +55,18 @@ def explain_sample(  # noqa: PLR0913, PLR0917 - one parameter per option
     if pack is not None and assignments:
         raise click.UsageError("--set changes the settings of a run; a pack has its own")
 
-    from m6rec_core.logs.datasets import locate
-    from m6rec_core.logs.reading import read_logs
     from m6rec_core.registry import load_task
-    from m6rec_core.runs.data import derive_samples
+    from m6rec_core.runs.data import open_data
     from m6rec_core.runs.explain import explain
 
     task = load_task(task_name)
     layers = _layers(task, task_name, data, backbone, assignments)
-    logs = read_logs(locate(str(layers[-1]["data"]), progress=not as_json))
+    logs = open_data(str(layers[-1]["data"]), progress=not as_json)
     if pack is not None:
         assembled, loaded = _from_pack(pack, task_name, backbone)
     else:
         assembled, loaded = _from_settings(task, layers, logs)
-    table = derive_samples(task, assembled.tuned.config, logs)
-    sample = table.sample(_index(table, split or "test", row or 0, sample_id))
+    sample = _sample(task, assembled.tuned.config, logs, split or "test", row or 0, sample_id)
     found = explain(sample, assembled, loaded)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=2, ensure_ascii=False))
@@ -91,7 +90,7 @@ def _layers(
     return layers
 
 
-def _from_settings(task: Task, layers: Sequence[dict[str, Any]], logs: Logs) -> tuple[Any, Any]:
+def _from_settings(task: Task, layers: Sequence[dict[str, Any]], logs: RunData) -> tuple[Any, Any]:
     """A fresh task, as a run with these settings starts it."""
     import torch
 
@@ -113,6 +112,26 @@ def _from_pack(pack: Path, task_name: str, backbone: str | None) -> tuple[Any, A
     if opened.task.name != task_name:
         raise PackError(f"{pack} is a pack of task {opened.task.name!r}, not of {task_name!r}")
     return opened.assembled, opened.backbone
+
+
+def _sample(task: Task, settings: TaskConfig, data: RunData, split: str, row: int, sample_id: str | None) -> Sample:
+    """The sample that was asked for."""
+    from m6rec_core.logs.schema import Logs
+    from m6rec_core.runs.data import derive_samples, own_parts
+
+    if isinstance(data, Logs) and task.manifest.derive is None:
+        table = derive_samples(task, settings, data)
+        return table.sample(_index(table, split, row, sample_id))
+    parts = own_parts(task, settings, data, seed=0)
+    if sample_id is None:
+        if row >= len(parts[split]):
+            raise DataError(f"--row {row}: the {split} part has {len(parts[split]):,} samples, counted from 0")
+        return parts[split][row]
+    everyone = {sample.id: sample for samples in parts.values() for sample in samples}
+    if sample_id in everyone:
+        return everyone[sample_id]
+    near = difflib.get_close_matches(sample_id, list(everyone)[:20_000], 1) or list(everyone)[:1]
+    raise DataError(f"--id {sample_id!r}: there is no such sample; an id looks like {near[0]!r}")
 
 
 def _index(table: SampleTable, split: str, row: int, sample_id: str | None) -> int:

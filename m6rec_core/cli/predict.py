@@ -15,8 +15,9 @@ from m6rec_core.errors import DataError
 
 if TYPE_CHECKING:
     from m6rec_core.logs.sample_files import Placed
-    from m6rec_core.logs.schema import Logs
     from m6rec_core.runs.compare import Comparison
+    from m6rec_core.runs.data import RunData
+    from m6rec_core.runs.found import Clock
     from m6rec_core.serving.opening import Opened
     from m6rec_core.types import Sample
 
@@ -92,7 +93,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter per option
 
         samples = read_sample_file(source, opened.task.manifest.sample, on_bad)
     else:
-        samples = _derived(opened, _logs(str(data), as_json), split or "test", as_json)
+        samples = _derived(opened, _data(str(data), as_json), split or "test", as_json)
         total = len(samples)
     with counting("scoring samples", total, not as_json) as tick:
         counts = run(opened, samples, output, on_bad, tick)
@@ -134,6 +135,7 @@ def evaluate(
     if pack is None or data is None:
         raise click.UsageError("give --pack DIR and --data NAME|DIR, or --predictions FILE")
 
+    from m6rec_core.logs.schema import Logs
     from m6rec_core.runs.evaluate import evaluate_pack
     from m6rec_core.runs.found import Clock
     from m6rec_core.runs.pipeline import say_line
@@ -141,10 +143,15 @@ def evaluate(
 
     clock = Clock()
     with clock.stage("data"):
-        logs = _logs(data, as_json)
+        logs = _data(data, as_json)
     with clock.stage("pack"):
         opened = open_pack(pack, backbone, precision, (lambda _line: None) if as_json else say_line)
         _other_domain(opened, logs, as_json)
+    if opened.task.manifest.evaluation is not None:
+        _report(opened, logs, data, split or "test", rows, clock, as_json)
+        return
+    if not isinstance(logs, Logs):
+        raise DataError(f"{data}: task {opened.task.name} is evaluated on logs; use m6rec predict for sample files")
     with clock.stage("score"):
         found = evaluate_pack(opened, logs, split or "test", rows, shown=not as_json)
     protocol = {**found.protocol, "data": data}
@@ -155,6 +162,24 @@ def evaluate(
     ]  # fmt: skip
     answer = {"task": opened.task.name, "protocol": protocol, "comparison": found.comparison.as_json()}
     _print(found.comparison, facts, clock.stages, answer, as_json)
+
+
+def _report(
+    opened: Opened, data: RunData, name: str, split: str, rows: int | None, clock: Clock, as_json: bool
+) -> None:
+    """The task's own report on a part of the data."""
+    from m6rec_core.runs.files import finite
+    from m6rec_core.runs.report import print_tables
+    from m6rec_core.runs.reported import report_pack
+
+    with clock.stage("score"):
+        report, used, of = report_pack(opened, data, split, rows, shown=not as_json)
+    if as_json:
+        answer = {"task": opened.task.name, "data": name, "part": split, "rows": used, "of": of}
+        click.echo(json.dumps(finite({**answer, "report": dict(report.metrics)}), indent=2))
+        return
+    facts = [*report.facts, ("protocol", f"{name}; {used:,} of {of:,} {split} rows")]
+    print_tables(report.tables, facts, clock.stages)
 
 
 def _recompute(path: Path, as_json: bool) -> None:
@@ -188,21 +213,20 @@ def _count(source: Path) -> int:
     return count_rows(source)
 
 
-def _logs(data: str, quiet: bool) -> Logs:
-    from m6rec_core.logs.datasets import locate
-    from m6rec_core.logs.reading import read_logs
+def _data(name: str, quiet: bool) -> RunData:
+    from m6rec_core.runs.data import open_data
 
-    return read_logs(locate(data, progress=not quiet))
+    return open_data(name, progress=not quiet)
 
 
-def _derived(opened: Opened, logs: Logs, split: str, quiet: bool) -> list[Placed[Sample]]:
+def _derived(opened: Opened, logs: RunData, split: str, quiet: bool) -> list[Placed[Sample]]:
     from m6rec_core.runs.predict import placed_samples
 
     _other_domain(opened, logs, quiet)
     return placed_samples(opened, logs, split)
 
 
-def _other_domain(opened: Opened, logs: Logs, quiet: bool) -> None:
+def _other_domain(opened: Opened, logs: RunData, quiet: bool) -> None:
     """A pack speaks in the words it was tuned with, whatever domain the logs name: say so."""
     own = opened.assembled.tuned.config.domain
     if own is not None and own.name != logs.domain.name and not quiet:

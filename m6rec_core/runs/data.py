@@ -135,7 +135,7 @@ def _choose_own(task: Task, config: RunConfig, data: RunData) -> OwnRows:
     seed = config.training.seed
     whole = own_parts(task, config.settings, data, seed)
     limits = _limits(config)
-    chosen = {part: _draw(whole[part], limits[part], seed if part == "train" else 0) for part in PARTS}
+    chosen = {part: draw(whole[part], limits[part], seed if part == "train" else 0) for part in PARTS}
     if config.shots != 0:
         for part in ("train", "valid"):
             if not chosen[part]:
@@ -145,7 +145,7 @@ def _choose_own(task: Task, config: RunConfig, data: RunData) -> OwnRows:
     return OwnRows(chosen, {part: len(whole[part]) for part in PARTS})
 
 
-def _draw(samples: Sequence[Sample], count: int | None, seed: int) -> tuple[Sample, ...]:
+def draw(samples: Sequence[Sample], count: int | None, seed: int) -> tuple[Sample, ...]:
     """Up to `count` samples drawn by `seed`, in their order; the draw of fewer is contained in the draw of more."""
     if count is None or count >= len(samples):
         return tuple(samples)

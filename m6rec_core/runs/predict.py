@@ -12,10 +12,9 @@ from typing import Any
 from m6rec_core.assemble import encode
 from m6rec_core.errors import DataError, M6RecError, RunError
 from m6rec_core.logs.sample_files import OnBad, Placed, check_suffix
-from m6rec_core.logs.schema import Logs
-from m6rec_core.runs.data import derive_samples
+from m6rec_core.runs.data import RunData, own_parts
 from m6rec_core.runs.files import replacing
-from m6rec_core.serving.opening import Opened
+from m6rec_core.serving.opening import Opened, summary_int
 from m6rec_core.serving.scoring import Tick
 from m6rec_core.tokens.batching import Encoded
 from m6rec_core.types import Prediction, Sample
@@ -47,11 +46,11 @@ def check_output(path: Path, source: Path | None, force: bool) -> None:
         raise RunError(f"{path} exists already: choose another --output, or replace it with --force")
 
 
-def placed_samples(opened: Opened, logs: Logs, split: str) -> list[Placed[Sample]]:
-    """The samples of a split of logs, in time order, as the pack's own settings derive them."""
-    table = derive_samples(opened.task, opened.assembled.tuned.config, logs)
-    samples = [table.sample(int(row)) for row in table.splits[split]]
-    return [Placed(f"{logs.source}, sample {sample.id}", sample) for sample in samples]
+def placed_samples(opened: Opened, data: RunData, split: str) -> list[Placed[Sample]]:
+    """The samples of a part of the data, in their order, as the pack's own settings derive them."""
+    seed = summary_int(opened.manifest, "seed") or 0
+    samples = own_parts(opened.task, opened.settings, data, seed)[split]
+    return [Placed(f"{data.source}, sample {sample.id}", sample) for sample in samples]
 
 
 def predict(opened: Opened, source: Iterable[Placed[Sample]], output: Path, on_bad: OnBad | None, tick: Tick) -> Counts:

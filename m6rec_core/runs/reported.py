@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from m6rec_core.assemble import encode
+from m6rec_core.config import EvaluationConfig, TrainingConfig
 from m6rec_core.errors import RegistryError
 from m6rec_core.logs.schema import Logs
-from m6rec_core.model import M6Rec
-from m6rec_core.runs.data import OwnRows
+from m6rec_core.model import M6Rec, TunedTask
+from m6rec_core.registry import Task
+from m6rec_core.runs.data import OwnRows, RunData, draw, own_parts
 from m6rec_core.runs.files import replacing
 from m6rec_core.runs.found import Clock, Found
 from m6rec_core.runs.progress import counting
 from m6rec_core.runs.record import Prepared
+from m6rec_core.serving.opening import Opened, summary_int
 from m6rec_core.serving.scoring import gather_predictions, own_packs
 from m6rec_core.tokens.batching import Pack, collate, plan_packs
+from m6rec_core.training.accelerator import make_accelerator
 from m6rec_core.training.gather import gather_rows
 from m6rec_core.training.loop import EvaluateFn
 from m6rec_core.types import Evaluation, Prediction, Report, RunView, Sample
@@ -32,8 +36,9 @@ if TYPE_CHECKING:
 class Asking:
     """Answers and losses of a model for any samples of its task, the work split over all processes."""
 
-    prepared: Prepared
+    tuned: TunedTask
     model: M6Rec
+    pack_tokens: int
     accelerator: Accelerator
     shown: bool
 
@@ -42,19 +47,19 @@ class Asking:
         packs = self._packs(samples)
         with counting(title, self._share(packs), self.shown) as tick:
             return gather_predictions(
-                self.model, self.prepared.task.name, packs, self.accelerator, len(samples), tick=tick
+                self.model, self.tuned.task.name, packs, self.accelerator, len(samples), tick=tick
             )
 
     @torch.no_grad()
     def losses(self, samples: Sequence[Sample], title: str) -> list[float]:
         """See `m6rec_core.types.Losses`."""
-        name, packs = self.prepared.task.name, self._packs(samples)
+        name, packs = self.tuned.task.name, self._packs(samples)
         indices: list[int] = []
         found: list[torch.Tensor] = []
         self.model.eval()
         with counting(title, self._share(packs), self.shown) as tick:
             for pack in own_packs(packs, self.accelerator):
-                batch = collate([pack], self.prepared.backbone.spec.vocabulary).to(self.accelerator.device)
+                batch = collate([pack], self.model.backbone.spec.vocabulary).to(self.accelerator.device)
                 found.append(self.model(batch)[name].double().cpu())
                 indices.extend(batch.tasks[name].indices)
                 tick(batch.samples)
@@ -63,9 +68,9 @@ class Asking:
         return [float(v) for v in gather_rows(self.accelerator, places, values[:, None], len(samples))[:, 0]]
 
     def _packs(self, samples: Sequence[Sample]) -> list[Pack]:
-        prepared = self.prepared
-        encoded = encode(prepared.task.name, prepared.assembled.tuned, samples, prepared.backbone)
-        return plan_packs(encoded.samples, prepared.config.training.pack_tokens, prepared.backbone.causal)
+        backbone = self.model.backbone
+        encoded = encode(self.tuned.task.name, self.tuned, samples, backbone)
+        return plan_packs(encoded.samples, self.pack_tokens, backbone.causal)
 
     def _share(self, packs: Sequence[Pack]) -> int:
         return sum(pack.samples for pack in own_packs(packs, self.accelerator))
@@ -75,11 +80,11 @@ def view_of(
     prepared: Prepared, rows: OwnRows, model: M6Rec, accelerator: Accelerator, output: Path, shown: bool, progress: bool
 ) -> RunView:
     """The run as the task's evaluation sees it; `progress`: whether its answers show a bar."""
-    asking = Asking(prepared, model, accelerator, shown and progress)
-    config = prepared.config
+    config, tuned = prepared.config, prepared.assembled.tuned
+    asking = Asking(tuned, model, config.training.pack_tokens, accelerator, shown and progress)
     return RunView(
         parts=rows.parts,
-        settings=prepared.assembled.tuned.config,
+        settings=tuned.config,
         evaluation=config.evaluation,
         logs=prepared.data if isinstance(prepared.data, Logs) else None,
         answer=asking.answer,
@@ -100,7 +105,7 @@ def validator(
         return lambda: {"objective": 0.0}
 
     def evaluate() -> dict[str, float]:
-        values = dict(_evaluation(prepared).valid(view))
+        values = dict(_evaluation(prepared.task).valid(view))
         if not values:
             raise RegistryError(f"task {prepared.task.name!r}: its evaluation's `valid` returned no metric")
         return {"objective": next(iter(values.values())), **values}
@@ -114,9 +119,7 @@ def find(
     """The task's own report on the test part; None off the main process."""
     view = view_of(prepared, rows, model, accelerator, output, shown, progress=True)
     with clock.stage("score"):
-        report = _evaluation(prepared).test(view)
-    if not isinstance(report, Report):
-        raise RegistryError(f"task {prepared.task.name!r}: its evaluation's `test` returned no Report")
+        report = _tested(prepared.task, view)
     if not accelerator.is_main_process:
         return None
     return Found(
@@ -141,10 +144,43 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         pq.write_table(table, partial)
 
 
-def _evaluation(prepared: Prepared) -> Evaluation:
-    evaluation = prepared.task.manifest.evaluation
+def report_pack(opened: Opened, data: RunData, split: str, rows: int | None, shown: bool) -> tuple[Report, int, int]:
+    """The task's own report on up to `rows` samples of a part, for a pack; with the counts of samples used and there.
+
+    The other parts are whole, so that baselines can learn from the training part.
+    """
+    seed = summary_int(opened.manifest, "seed") or 0
+    whole = own_parts(opened.task, opened.settings, data, seed)
+    used = draw(whole[split], rows, 0)
+    accelerator = make_accelerator(TrainingConfig(), Path())
+    tuned = opened.assembled.tuned
+    asking = Asking(tuned, opened.model, opened.pack_tokens, accelerator, shown)
+    view = RunView(
+        parts={**whole, "test": used},
+        settings=opened.settings,
+        evaluation=EvaluationConfig(),
+        logs=data if isinstance(data, Logs) else None,
+        answer=asking.answer,
+        losses=asking.losses,
+        seed=seed,
+        main=True,
+        say=_say if shown else _silent,
+        output=None,
+    )
+    return _tested(opened.task, view), len(used), len(whole[split])
+
+
+def _tested(task: Task, view: RunView) -> Report:
+    report = _evaluation(task).test(view)
+    if not isinstance(report, Report):
+        raise RegistryError(f"task {task.name!r}: its evaluation's `test` returned no Report")
+    return report
+
+
+def _evaluation(task: Task) -> Evaluation:
+    evaluation = task.manifest.evaluation
     if evaluation is None:
-        raise RegistryError(f"task {prepared.task.name!r} has no evaluation of its own")
+        raise RegistryError(f"task {task.name!r} has no evaluation of its own")
     return evaluation
 
 

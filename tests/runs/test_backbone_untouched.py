@@ -9,10 +9,10 @@ from itertools import count, pairwise
 import pytest
 import torch
 
-from m6rec_core.runs import scored
 from m6rec_core.logs import read_logs
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import load_task
+from m6rec_core.runs import scored
 from m6rec_core.runs.found import Clock
 from m6rec_core.runs.pipeline import prepare, tune
 from m6rec_core.runs.record import Prepared
