@@ -6,7 +6,8 @@ liked title among disliked ones. It does not look at time, as the original does 
 "clicked-random" (paper Fig. 7): the newest liked item among items the user never touched, drawn uniformly; the prompt
 holds the last liked titles of strictly earlier moments.
 
-Users are divided into train, valid and test, so no user is in two parts. Popularity counts the events of training users.
+Users are divided into train, valid and test, so no user is in two parts. Popularity counts the events of training
+users.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
@@ -69,7 +70,10 @@ def derive(logs: Logs, config: TaskConfig, seed: int) -> Mapping[str, Sequence[S
     by_id = {person.user_id: person for person in people}
     pool = np.array(sorted(titles), dtype=object)
     drawing = Drawing(config, titles, counts, pool)
-    return {part: [drawing.sample(by_id[user], part) for user in users] for part, users in parts.items()}
+    return {
+        part: [sample for user in users for sample in drawing.samples(by_id[user], part)]
+        for part, users in parts.items()
+    }
 
 
 def plain_title(title: str) -> str:
@@ -102,7 +106,9 @@ def tastes(logs: Logs, config: ZeroshotConfig, titles: Mapping[str, str]) -> dic
     user, item = events["user_id"].to_numpy(), events["item_id"].to_numpy()
     likes = _grouped(user[liked], item[liked])
     times = _grouped(user[liked], events["timestamp"].to_numpy(dtype=np.float64)[liked])
-    dislikes = _grouped(user[~liked & (value <= config.dislike_at_most)], item[~liked & (value <= config.dislike_at_most)])
+    dislikes = _grouped(
+        user[~liked & (value <= config.dislike_at_most)], item[~liked & (value <= config.dislike_at_most)]
+    )
     return {
         user: Tastes(user, likes.get(user, ()), times.get(user, ()), dislikes.get(user, ()), frozenset(items))
         for user, items in sorted(seen.items())
@@ -139,9 +145,24 @@ class Drawing:
     counts: Mapping[str, int]
     pool: NDArray[np.object_]
 
-    def sample(self, person: Tastes, part: str) -> ChoiceSample:
-        """Return the user's sample. Training needs the right choice only, so it has one other beside it."""
-        chance = np.random.default_rng([self.config.draw, crc32(person.user_id.encode())])
+    def samples(self, person: Tastes, part: str) -> list[ChoiceSample]:
+        """Return the user's sample; of a training user those of earlier likes too, where the settings ask for more."""
+        found = [self.sample(person, part)]
+        if part != "train" or self.config.protocol == "sileo":
+            return found
+        for back in range(1, min(self.config.train_targets, len(person.liked))):
+            past = replace(person, liked=person.liked[:-back], times=person.times[:-back])
+            if not _eligible(past, self.config):
+                break
+            found.append(self.sample(past, part, (back,)).model_copy(update={"id": f"{person.user_id}-{back}"}))
+        return found
+
+    def sample(self, person: Tastes, part: str, back: tuple[int, ...] = ()) -> ChoiceSample:
+        """Return the user's sample; `back` tells several samples of one user apart.
+
+        Training needs the right choice only, so it has one other beside it.
+        """
+        chance = np.random.default_rng([self.config.draw, crc32(person.user_id.encode()), *back])
         negatives = 1 if part == "train" else self.config.negatives
         if self.config.protocol == "sileo":
             picked = chance.permutation(len(person.liked))[: self.config.history + 1]
@@ -176,9 +197,7 @@ def earlier(person: Tastes) -> tuple[str, ...]:
     return tuple(item for item, time in zip(person.liked, person.times, strict=True) if time < person.times[-1])
 
 
-def unseen(
-    pool: NDArray[np.object_], seen: frozenset[str], count: int, chance: np.random.Generator
-) -> list[str]:
+def unseen(pool: NDArray[np.object_], seen: frozenset[str], count: int, chance: np.random.Generator) -> list[str]:
     """Return `count` different items of the pool that are not in `seen`, drawn uniformly; DataError when too few."""
     found: dict[str, None] = {}
     if len(pool) - len(seen) < count and sum(item not in seen for item in pool) < count:

@@ -95,7 +95,8 @@ def form_table(
         parts.append(valid)
     tables = [_by_form(*part, config) for part in parts]
     rows = tuple(
-        (form, rule, *(number(table[form, rule][name]) for table in tables for name in names)) for form, rule in tables[0]
+        (form, rule, *(number(table[form, rule][name]) for table in tables for name in names))
+        for form, rule in tables[0]
     )
     return ReportTable("forms and normalisations on the same rows", tuple(columns), rows)
 

@@ -1,7 +1,7 @@
 """The data set amazon-games: titles and sequences of the public files, as sample files of the "clicked-random" form.
 
-The files are those of the Games-6k folder of LLMRank (from the UCSD Amazon reviews of 2018, video games); no licence of the
-data is stated there, so a user brings them and nothing is redistributed.
+The files are those of the Games-6k folder of LLMRank (from the UCSD Amazon reviews of 2018, video games); no licence of
+the data is stated there, so a user brings them and nothing is redistributed.
 """
 
 from __future__ import annotations
@@ -88,7 +88,11 @@ def _parts(users: Sequence[str]) -> dict[str, list[str]]:
     test = max(1, min(SHARES["test"], len(users) // 10))
     valid = max(1, min(SHARES["valid"], len(users) // 10))
     rest = users[test + valid :]
-    return {"test": list(users[:test]), "valid": list(users[test : test + valid]), "train": list(rest[: SHARES["train"]])}
+    return {
+        "test": list(users[:test]),
+        "valid": list(users[test : test + valid]),
+        "train": list(rest[: SHARES["train"]]),
+    }
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -107,7 +111,9 @@ def _lines(path: Path, width: int) -> Iterator[tuple[int, list[str]]]:
                 if number == 1 or not line.strip():
                     continue
                 if len(fields) != width or not all(field.strip() for field in (fields[0], fields[-1])):
-                    raise DataError(f"{path}, line {number}: {len(fields)} fields, expected {width} with an id and a text")
+                    raise DataError(
+                        f"{path}, line {number}: {len(fields)} fields, expected {width} with an id and a text"
+                    )
                 yield number, fields
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error

@@ -29,7 +29,10 @@ MANIFEST = TaskManifest(
     quick={
         "shots": 0,
         "evaluation.rows": 200,
-        "evaluation.valid_rows": 200,
+        "evaluation.valid_rows": 100,
+        "training.epochs": 2,
+        "training.packs_per_step": 1,
+        "training.lr": 1e-3,
         "tuning.mode": "adapter",
         "tuning.train_markers": False,
     },

@@ -1,8 +1,8 @@
 """The prompt forms: how a user's liked titles become a text that a candidate continues.
 
-Six are those of Sileo et al. (2022), "[M]" the titles joined by commas; "clicks" is the paper's (3.2); "interests" asks for
-tags instead of titles. The blank between context and choice belongs to the choice, since byte-pair tokenizers attach it
-to the word that follows.
+Six are those of Sileo et al. (2022), "[M]" the titles joined by commas; "clicks" is the paper's (3.2); "interests" asks
+for tags instead of titles. The blank between context and choice belongs to the choice, since byte-pair tokenizers
+attach it to the word that follows.
 """
 
 from __future__ import annotations

@@ -112,7 +112,9 @@ def _big_bench(values: Mapping[str, Any]) -> dict[str, Any]:
     scores = values["target_scores"]
     texts = list(scores)
     right = [place for place, text in enumerate(texts) if isinstance(scores[text], int | float) and scores[text] > 0]
-    rest = {name: value for name, value in values.items() if name not in ("input", "target_scores", "target", "comment")}
+    rest = {
+        name: value for name, value in values.items() if name not in ("input", "target_scores", "target", "comment")
+    }
     name = sha256("\n".join([str(values["input"]), *texts]).encode()).hexdigest()[:12]
     return {"id": name, **rest, "context": values["input"], "choices": texts, "label": right or None}
 

@@ -48,7 +48,9 @@ def _beginning(titles: tuple[str, ...], prompt: Prompt, config: ZeroshotConfig) 
     segments = [Segment(opening, Region.BIDIRECTIONAL)] if opening else []
     for place, title in enumerate(titles):
         blank = " " if opening or place else ""
-        segments.append(Segment(f"{blank}{clean(title)}{prompt.joint}", Region.BIDIRECTIONAL, droppable=len(titles) > 1))
+        segments.append(
+            Segment(f"{blank}{clean(title)}{prompt.joint}", Region.BIDIRECTIONAL, droppable=len(titles) > 1)
+        )
     if len(titles) > 1:
         # The newest title stays, whatever the budget: without any the row would begin with the choice.
         segments[-1] = Segment(segments[-1].text, Region.BIDIRECTIONAL)

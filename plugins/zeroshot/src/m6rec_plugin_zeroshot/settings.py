@@ -26,6 +26,7 @@ class ZeroshotConfig(TaskConfig):
     Samples from logs: `protocol` "sileo" asks for the liked one among disliked ones, "clicked-random" for the clicked
     one among random ones (paper Fig. 7). An event is a like from `like_at_least`, a dislike up to `dislike_at_most`
     (events without a value are likes). `history`: liked titles in the prompt. `negatives`: other choices of a sample.
+    `train_targets`: samples of each training user under "clicked-random", for the newest likes that have enough before.
     `draw`: seed of the drawing of users, histories and choices; the training seed draws the shots only.
     `compare_on_valid`: the report's table of forms also shows the valid part, where settings are chosen.
     """
@@ -41,6 +42,7 @@ class ZeroshotConfig(TaskConfig):
     negatives: int = Field(default=4, ge=1)
     like_at_least: float = 5.0
     dislike_at_most: float = 2.0
+    train_targets: int = Field(default=1, ge=1)
     draw: int = 0
     compare_on_valid: bool = False
     instruction: str = "Here are titles that one person likes:"
