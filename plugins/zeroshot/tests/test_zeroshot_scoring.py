@@ -56,7 +56,7 @@ def test_the_untuned_start_is_the_bare_backbone(normalise):
     config = ZeroshotConfig(domain=MOVIES, normalise=normalise, prompts="like")
     rows = [by_hand(row) for row in serialize(SAMPLE, config).rows]
     [answer] = predict(config, [SAMPLE])
-    assert answer.likelihoods[0].sums == pytest.approx(rows[:2], abs=1e-9)
+    assert answer.likelihoods[0].sums == pytest.approx(rows[:2], abs=2e-6)  # the reference has a float32 softmax
     counts = [len(BACKBONE.tokenizer.encode(f" {choice.text}")) for choice in SAMPLE.choices]
     lengths = [len(choice.text.encode()) for choice in SAMPLE.choices]
     expected = {
@@ -65,7 +65,7 @@ def test_the_untuned_start_is_the_bare_backbone(normalise):
         "byte": [s / n for s, n in zip(rows, lengths, strict=False)],
         "prior": [s - p for s, p in zip(rows[:2], rows[2:] or rows[:2], strict=True)],
     }[normalise]
-    assert answer.scores == pytest.approx(expected, abs=1e-9)
+    assert answer.scores == pytest.approx(expected, abs=2e-6)
     assert answer.tokens == tuple(counts)
     assert answer.best == SAMPLE.choices[max(range(2), key=lambda n: expected[n])].id
 

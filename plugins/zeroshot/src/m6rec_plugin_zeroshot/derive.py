@@ -83,12 +83,13 @@ def plain_title(title: str) -> str:
 
 def item_titles(logs: Logs) -> dict[str, str]:
     """Return the short phrase of each item without second titles; items without text are left out."""
+    unnamed = short_item(logs.domain, Item(item_id=""))
     columns = [name for name in logs.items.columns if name != "item_id"]
     found = {}
     for record in logs.items.to_dict("records"):
         fields = {name: record[name] for name in columns if isinstance(record[name], str)}
         title = plain_title(short_item(logs.domain, Item(item_id=record["item_id"], fields=fields)))
-        if title:
+        if title != unnamed:
             found[str(record["item_id"])] = title
     return found
 
