@@ -8,7 +8,7 @@ from m6rec_core.logs.reading import read_logs
 from m6rec_core.logs.samples import SampleTable, build_samples
 from m6rec_core.logs.schema import Logs
 from m6rec_core.logs.split import SPLITS, rechorus_days, time_split
-from m6rec_core.logs.statistics import STATISTICS, count_before
+from m6rec_core.logs.statistics import STATISTICS, count_before, statistics_before
 
 __all__ = [
     "PREPARERS",
@@ -27,6 +27,7 @@ __all__ = [
     "read_logs",
     "read_samples",
     "rechorus_days",
+    "statistics_before",
     "time_split",
     "write_samples",
 ]

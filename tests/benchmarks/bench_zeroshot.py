@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_zeroshot.py [--backbone NAME] [--candidates 100] [--naive-batch 25] [--tiny]
 
-Both use the same rows, weights (float32), attention kernel and likelihood code, in one process after another warm-up; the
-naive batch pads every row (context and candidate) to the longest and computes the context again for each candidate. Every
-way runs in a process of its own for its peak memory; the scores are compared.
+Both use the same rows and weights (float32). The naive batch pads every row (context and candidate) to the longest and
+computes the context again for each candidate, with transformers' own model. Each way runs in a process of its own, one
+after the other, for its peak memory; the scores are compared.
 """
 
 from __future__ import annotations

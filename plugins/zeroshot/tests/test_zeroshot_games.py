@@ -37,7 +37,9 @@ def test_sequences_become_samples(tmp_path, packed):
     target = tmp_path / "out"
     target.mkdir()
     RECIPE.write(files(tmp_path / "in", rows, packed=packed), target)
-    parts = {p: [s.sample for s in read_sample_file(target / f"{p}.jsonl", ChoiceSample)] for p in ("train", "valid", "test")}
+    parts = {
+        p: [s.sample for s in read_sample_file(target / f"{p}.jsonl", ChoiceSample)] for p in ("train", "valid", "test")
+    }
     assert {part: len(found) for part, found in parts.items()} == {"test": 2, "valid": 2, "train": 16}
     for part, found in parts.items():
         for sample in found:

@@ -26,7 +26,8 @@ def texts(sample, **settings):
 @pytest.mark.parametrize(("form", "context"), [
     ("list", "Babe, Heat,"), ("like", "Movies like Babe, Heat,"), ("similar", "Movies similar to Babe, Heat,"),
     ("like-colon", "Movies like: Babe, Heat,"), ("similar-colon", "Movies similar to: Babe, Heat,"),
-    ("if-you-liked", "If you liked Babe, Heat, you will also like"), ("clicks", "A user clicks Babe, Heat, also clicks"),
+    ("if-you-liked", "If you liked Babe, Heat, you will also like"),
+    ("clicks", "A user clicks Babe, Heat, also clicks"),
     ("interests", "The user likes Babe, Heat, and is interested in"),
 ])  # fmt: skip
 def test_every_form(form, context):
@@ -41,7 +42,8 @@ def test_forms_are_those_of_the_protocol_and_all_are_named():
 
 def test_rows_go_form_by_form_then_the_prior():
     assert texts(SAMPLE, prompts=("list", "like"), normalise="prior") == [
-        "Babe, Heat,| Alien", "Babe, Heat,| Speed 2", "Movies like Babe, Heat,| Alien", "Movies like Babe, Heat,| Speed 2",
+        "Babe, Heat,| Alien", "Babe, Heat,| Speed 2",
+        "Movies like Babe, Heat,| Alien", "Movies like Babe, Heat,| Speed 2",
         "Movies:| Alien", "Movies:| Speed 2",
     ]  # fmt: skip
 
