@@ -86,7 +86,9 @@ def test_events_without_a_value_are_likes_and_items_without_a_title_are_left_out
 
 def test_nobody_fits(make_logs):
     films = make_logs([("u", "i0", 1, 5.0)], {"i0": "Film"})
-    with pytest.raises(DataError, match=r"no user has the 6 likes and 0 dislikes that settings\.protocol clicked-random"):
+    with pytest.raises(
+        DataError, match=r"no user has the 6 likes and 0 dislikes that settings\.protocol clicked-random"
+    ):
         derive(films, settings(), 0)
 
 

@@ -53,7 +53,7 @@ def figure7(
     """
     from m6rec_plugin_zeroshot.asking import say
 
-    counts = _counts("--shots", shots)
+    counts = sorted(set(_counts("--shots", shots)))
     folder = output or Path("runs") / f"figure7-{Path(data).name}"
     runs = {count: run_of(folder / f"shots-{count}", data, backbone, count, assignments) for count in counts}
     points = points_of(runs)

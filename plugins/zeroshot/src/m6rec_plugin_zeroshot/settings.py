@@ -18,8 +18,9 @@ Average = Literal["scores", "probabilities"]
 class ZeroshotConfig(TaskConfig):
     """`prompts`: names of the forms of `m6rec_plugin_zeroshot.prompts.PROMPTS`; of several, the results are averaged.
     `average`: "scores" takes the mean of their scores, "probabilities" the logarithm of the mean of their exponentials.
-    `normalise`: see `m6rec_core.heads.likelihood.normalised`. `neutral`: the prompt without a context, for the prior
-    and for users without history; "" writes the domain's noun ("Movies:"). `markers`: the paper's markers around source
+    `normalise`: see `m6rec_core.heads.likelihood.normalised`; "byte" was best on valid rows, "token" is the paper's.
+    `neutral`: the prompt without a context, for the prior and for users without history; "" writes the domain's noun
+    ("Movies:"). `markers`: the paper's markers around source
     and target; off for pretrained causal backbones, which never saw them. `noun`: of the prompt forms; "" is the
     domain's.
 
@@ -33,7 +34,7 @@ class ZeroshotConfig(TaskConfig):
 
     prompts: tuple[str, ...] = ("list",)
     average: Average = "scores"
-    normalise: Normalisation = "token"
+    normalise: Normalisation = "byte"
     neutral: str = ""
     markers: bool = False
     noun: str = ""
