@@ -60,7 +60,7 @@ class NumericCalibration(nn.Module):
 def logit_features(statistics: Mapping[str, float], names: Sequence[str] = STATISTIC_FEATURES) -> tuple[float, ...]:
     """Return one number per name: the logit of a `_rate`, log(1 + count) of a `_count`, a `_margin` as it is.
 
-    Raises DataError when a rate or count is missing, a number is not finite, a rate is outside 0..1 or a count negative.
+    Raises DataError when a rate or count is missing, a number is not finite, a rate outside 0..1, a count negative.
     """
     return tuple(_feature(statistics, name) for name in names)
 

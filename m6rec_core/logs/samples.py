@@ -158,6 +158,11 @@ def build_samples(
     return _fitted(table)
 
 
+def catalogue(logs: Logs) -> tuple[Item, ...]:
+    """Return the items [I] of the items table, in its order; missing cells are left out of their fields."""
+    return tuple(Item(item_id=one, fields=fields) for one, fields in _texts(logs.items, "item_id").items())
+
+
 def _timeline(logs: Logs, sampling: SamplingConfig) -> Timeline:
     frame = logs.events
     kind, kinds = pd.factorize(frame["kind"].to_numpy(dtype=object))
@@ -176,7 +181,7 @@ def _timeline(logs: Logs, sampling: SamplingConfig) -> Timeline:
         outcome=outcome,
         statistics=statistics_before(events.user, events.item, events.time, counted, outcome.known),
         by_user=np.argsort(events.user, kind="stable").astype(np.int64),
-        items=tuple(Item(item_id=one, fields=fields) for one, fields in _texts(logs.items, "item_id").items()),
+        items=catalogue(logs),
         user_ids=tuple(map(str, user_ids)),
         users=_texts(logs.users, "user_id"),
     )

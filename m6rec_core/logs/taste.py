@@ -1,8 +1,8 @@
 """How well an item goes with what a user liked and disliked before, counted strictly before each row.
 
-Two items are alike when the same users had surprising outcomes on both in the same direction. A row's outcome minus what
-item and user average led to expect is its residual; with C[i, j] the sum over users of the products of their residuals
-on i and j, and N[i, j] the number of those users,
+Two items are alike when the same users had surprising outcomes on both in the same direction. A row's outcome minus
+what item and user average led to expect is its residual; with C[i, j] the sum over users of the products of their
+residuals on i and j, and N[i, j] the number of those users,
 
     taste(u, i) = sum over j in history(u) of residual(u, j) * C[i, j] / (N[i, j] + PAIRS)  /  |history(u)| ** NORM
 
@@ -27,8 +27,8 @@ NORM = 0.25
 """Power of the history's length that the sum is divided by; chosen on valid rows of ml-100k, like PAIRS."""
 
 ITEMS = 8_000
-"""Items that get a place in the tables of pairs, first come first served (the tables take 8 * ITEMS ** 2 bytes at most);
-later ones have a taste of 0."""
+"""Items that get a place in the tables of pairs, first come first served (8 * ITEMS ** 2 bytes at most); later ones
+have a taste of 0."""
 
 EVENTS = 500
 """Latest events of a user that count."""
@@ -39,8 +39,8 @@ def taste_before(
 ) -> FloatArray:
     """Return the taste [n] of every row from counted rows that became known strictly before it.
 
-    `user`, `item` [n]: codes. `time` [n]: rank of each row's time. `counted` [m]: rows with an outcome; `known` [m]: rank
-    of the time from which each of them counts; `residual` [m]: see the module. 0 where nothing is known.
+    `user`, `item` [n]: codes. `time` [n]: rank of each row's time. `counted` [m]: rows with an outcome; `known` [m]:
+    rank of the time from which each of them counts; `residual` [m]: see the module. 0 where nothing is known.
     """
     result = np.zeros(len(user))
     pairs = _Pairs.of(item, counted[np.argsort(known, kind="stable")])
