@@ -79,8 +79,8 @@ TABLES = [
     ({"dataset.json": '{"domain": "movis"}'}, "did you mean 'movies'"),
     ({"events.csv": HEAD + "u,i1,1600000000,rating,4\n" * 5}, "logs: the train part of the split would be empty"),
     ({"events.csv": EVENTS.replace("rating", "click").replace(",1\n", ",\n")}, "logs: events, row 1, field 'value'"),
-    ({"events.jsonl": "{}"}, "logs: events.csv and events.jsonl are both the events table"),
-    ({"users.csv": ""}, "users.csv, field 'user_id': the column is missing"),
+    ({"events.jsonl": "{}"}, "logs: events.csv: events.csv and events.jsonl are both the events table"),
+    ({"users.csv": ""}, "users.csv: the table is empty; it needs at least one row"),
 ]  # fmt: skip
 
 
