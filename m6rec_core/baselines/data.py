@@ -28,7 +28,7 @@ UNKNOWN_OUTCOME = -1
 class BaselineData:
     """The samples of a run as arrays; the same samples, histories and statistics the text model gets.
 
-    label [n] of 0 and 1. statistics [n, 5]: columns `m6rec_core.logs.statistics.STATISTICS`, counted from rows strictly
+    label [n] of 0 and 1. statistics [n, 6]: columns `m6rec_core.logs.statistics.STATISTICS`, counted from rows strictly
     before each sample. time [n] in seconds. user [n] and item [n]: codes into the users and items tables.
     history_item [n, H]: item codes of the events before, oldest first, `NO_EVENT` where there is none (anywhere in the
     line). history_outcome [n, H]: 1 liked, 0 not liked, `UNKNOWN_OUTCOME`, each as it was known at the sample's time.

@@ -25,13 +25,15 @@ def base_rate(label: FloatArray) -> float:
 
 
 def statistic_features(statistics: FloatArray, names: tuple[str, ...] = STATISTICS) -> FloatArray:
-    """Return statistics [n, 5] as features [n, len(names)]: logit of each rate, log(1 + count) of each count."""
+    """Return statistics [n, 6] as features [n, len(names)]: logit of rates, log(1 + count) of counts, margins as is."""
     columns = []
     for name in names:
         column = statistics[:, STATISTICS.index(name)]
         if name in _RATES:
             clipped = np.clip(column, _EDGE, 1.0 - _EDGE)
             columns.append(np.log(clipped / (1.0 - clipped)))
+        elif name.endswith("_margin"):
+            columns.append(column)
         else:
             columns.append(np.log1p(column))
     return np.stack(columns, axis=1)
@@ -111,7 +113,7 @@ class PopularityBaseline:
 
 @dataclass(frozen=True, slots=True)
 class LogisticRegressionBaseline:
-    """Logistic regression on the five statistics: the baseline to respect (a text model may read the same numbers)."""
+    """Logistic regression on all statistics: the baseline to respect (a text model may read the same numbers)."""
 
     name: str = "logistic-regression"
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from m6rec_core.errors import DataError
 
-STATISTIC_FEATURES = ("item_rate", "user_rate", "recent_rate", "item_count", "user_count")
-"""The statistics of a behaviour sample; a name ending in `_rate` is a probability, one in `_count` a count."""
+STATISTIC_FEATURES = ("item_rate", "user_rate", "recent_rate", "item_count", "user_count", "taste_margin")
+"""The statistics of a behaviour sample; a name ending in `_rate` is a probability, one in `_count` a count, one in
+`_margin` any number, 0 for "nothing is known", which is also what a sample without it says."""
 
 RATE_MARGIN = 1e-3
 """Rates are kept this far from 0 and 1, so that a logit stays within +-6.9."""
@@ -57,14 +58,19 @@ class NumericCalibration(nn.Module):
 
 
 def logit_features(statistics: Mapping[str, float], names: Sequence[str] = STATISTIC_FEATURES) -> tuple[float, ...]:
-    """Return one number per name: the logit of a `_rate`, log(1 + count) of a `_count`.
+    """Return one number per name: the logit of a `_rate`, log(1 + count) of a `_count`, a `_margin` as it is.
 
-    Raises DataError when a statistic is missing, not finite, negative, or a rate above 1.
+    Raises DataError when a rate or count is missing, a number is not finite, a rate outside 0..1, a count negative.
     """
     return tuple(_feature(statistics, name) for name in names)
 
 
 def _feature(statistics: Mapping[str, float], name: str) -> float:
+    if name.endswith("_margin"):
+        margin = float(statistics.get(name, 0.0))
+        if not math.isfinite(margin):
+            raise DataError(f"statistic {name!r} is {margin}: a margin is a finite number, 0 for nothing known")
+        return margin
     if name not in statistics:
         known = ", ".join(sorted(statistics)) or "none"
         raise DataError(f"statistic {name!r} is missing from the sample (it has {known}): prepare the data again")
@@ -77,4 +83,4 @@ def _feature(statistics: Mapping[str, float], name: str) -> float:
         return math.log(rate / (1.0 - rate))
     if name.endswith("_count"):
         return math.log1p(value)
-    raise DataError(f"statistic {name!r} is neither a rate nor a count: its name must end in _rate or _count")
+    raise DataError(f"statistic {name!r} is no rate, count or margin: its name must end in _rate, _count or _margin")

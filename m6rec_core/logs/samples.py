@@ -19,7 +19,7 @@ from m6rec_core.errors import ConfigError, DataError
 from m6rec_core.logs.labels import Happenings, Outcomes, outcomes
 from m6rec_core.logs.schema import Logs
 from m6rec_core.logs.split import split_rows
-from m6rec_core.logs.statistics import STATISTICS, FloatArray, IntArray, count_before
+from m6rec_core.logs.statistics import STATISTICS, FloatArray, IntArray, statistics_before
 from m6rec_core.types import BehaviourSample, Event, Item
 
 
@@ -61,7 +61,7 @@ class Timeline:
 class SampleTable:
     """n target rows in time order.
 
-    `label` [n] 1.0 or 0.0; `statistics` [n, 5] counted strictly before each row (`STATISTICS`); `time` [n] seconds;
+    `label` [n] 1.0 or 0.0; `statistics` [n, 6] counted strictly before each row (`STATISTICS`); `time` [n] seconds;
     `user`, `item` [n] codes; `group` [n]: rows of one user that share where their history starts, so that they share
     text; `splits`: ascending row indices of train, valid and test. `event` [n] is the target's index in `timeline`; its
     history is `timeline.by_user[start:stop]`.
@@ -165,6 +165,11 @@ def _build(logs: Logs, sampling: SamplingConfig, sample_type: type[BehaviourSamp
     return _fitted(table)
 
 
+def catalogue(logs: Logs) -> tuple[Item, ...]:
+    """Return the items [I] of the items table, in its order; missing cells are left out of their fields."""
+    return tuple(Item(item_id=one, fields=fields) for one, fields in _texts(logs.items, "item_id").items())
+
+
 def _timeline(logs: Logs, sampling: SamplingConfig) -> Timeline:
     frame = logs.events
     kind, kinds = pd.factorize(frame["kind"].to_numpy(dtype=object))
@@ -181,9 +186,9 @@ def _timeline(logs: Logs, sampling: SamplingConfig) -> Timeline:
     return Timeline(
         events=events,
         outcome=outcome,
-        statistics=count_before(events.user, events.item, events.time, counted, outcome.known),
+        statistics=statistics_before(events.user, events.item, events.time, counted, outcome.known),
         by_user=np.argsort(events.user, kind="stable").astype(np.int64),
-        items=tuple(Item(item_id=one, fields=fields) for one, fields in _texts(logs.items, "item_id").items()),
+        items=catalogue(logs),
         user_ids=tuple(map(str, user_ids)),
         users=_texts(logs.users, "user_id"),
     )

@@ -1,4 +1,4 @@
-"""The five numbers known before each row, counted strictly before its time.
+"""The numbers known before each row, counted strictly before its time.
 
 Rates are smoothed with three pseudo-ratings at the running global rate, so they lie in (0, 1) and a new item or user
 has the global rate. Rows at the same time never see each other. Nothing after a row can change its numbers
@@ -13,11 +13,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from m6rec_core.logs.taste import taste_before
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-STATISTICS = ("item_rate", "user_rate", "recent_rate", "item_count", "user_count")
+COUNTED = ("item_rate", "user_rate", "recent_rate", "item_count", "user_count")
 """Columns of `count_before`: three rates in (0, 1) (`recent` is over the user's last ten) and two raw counts."""
+
+STATISTICS = (*COUNTED, "taste_margin")
+"""Columns of `statistics_before`: the counted ones, and how well the item goes with the user's past
+(`m6rec_core.logs.taste`; 0 where nothing is known)."""
+
+USER_SHARE = 0.7
+"""Weight of the user's rate beside the item's in the expected outcome (chosen on valid rows of ml-100k)."""
 
 PSEUDO_RATINGS = 3.0
 RECENT = 10
@@ -32,8 +41,32 @@ def count_before(
     `liked` is 1, 0 or NaN; rows with NaN get statistics but do not count. `known` is when a row's outcome became
     known (default: its own time); a row counts only for rows later than that. With p = (g + 1.5) / (n + 3) the
     smoothed global rate, a rate of c positives among m rows is (c + 3 p) / (m + 3). Returns float64 [n, 5] in the
-    order of `STATISTICS`. Raises ValueError when a time is not finite.
+    order of `COUNTED`. Raises ValueError when a time is not finite.
     """
+    return _count(user, item, time, liked, known)[0]
+
+
+def statistics_before(
+    user: ArrayLike, item: ArrayLike, time: ArrayLike, liked: ArrayLike, known: ArrayLike | None = None
+) -> FloatArray:
+    """Return float64 [n, 6] in the order of `STATISTICS`: `count_before`, and the taste margin.
+
+    The expected outcome of a row, whose difference from the true one is its residual, has the log odds
+    logit(item_rate) + .7 (logit(user_rate) - logit(p)), all of them strictly before the row.
+    """
+    counts, prior, clock, counted = _count(user, item, time, liked, known)
+    log_odds = [np.log(p / (1.0 - p)) for p in (counts[:, 0], counts[:, 1], prior)]
+    expected = 1.0 / (1.0 + np.exp(-(log_odds[0] + USER_SHARE * (log_odds[1] - log_odds[2]))))
+    residual = np.asarray(liked, dtype=np.float64)[counted] - expected[counted]
+    users, items = (pd.factorize(np.asarray(key), use_na_sentinel=False)[0].astype(np.int64) for key in (user, item))
+    taste = taste_before(users, items, clock.now, clock.known, counted, residual)
+    return np.column_stack([counts, taste])
+
+
+def _count(
+    user: ArrayLike, item: ArrayLike, time: ArrayLike, liked: ArrayLike, known: ArrayLike | None
+) -> tuple[FloatArray, FloatArray, _Clock, IntArray]:
+    """Return the counted statistics [n, 5], the smoothed global rate [n], the clock and the counted rows [m]."""
     times = np.asarray(time, dtype=np.float64)
     outcome = np.asarray(liked, dtype=np.float64)
     since = times if known is None else np.asarray(known, dtype=np.float64)
@@ -44,15 +77,16 @@ def count_before(
     clock = _Clock(np.searchsorted(moments, times), np.searchsorted(moments, since[counted]), len(moments) + 1)
     everyone = np.zeros(len(times), dtype=np.int64)
     total, likes = clock.before(everyone, counted, outcome[counted])
-    prior = PSEUDO_RATINGS * (likes + PSEUDO_RATINGS / 2) / (total + PSEUDO_RATINGS)
-    result = np.empty((len(times), len(STATISTICS)), dtype=np.float64)
+    rate = (likes + PSEUDO_RATINGS / 2) / (total + PSEUDO_RATINGS)
+    prior = PSEUDO_RATINGS * rate
+    result = np.empty((len(times), len(COUNTED)), dtype=np.float64)
     for column, (key, last) in enumerate(((item, None), (user, None), (user, RECENT))):
         codes = pd.factorize(np.asarray(key), use_na_sentinel=False)[0].astype(np.int64)
         count, positive = clock.before(codes, counted, outcome[counted], last)
         result[:, column] = (positive + prior) / (count + PSEUDO_RATINGS)
         if last is None:
             result[:, 3 + column] = count
-    return result
+    return result, rate, clock, counted
 
 
 @dataclass(frozen=True, slots=True)

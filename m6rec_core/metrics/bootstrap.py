@@ -103,7 +103,8 @@ def _take(data: MetricInput, index: IntArray) -> MetricInput:
     )
 
 
-def _percentiles(value: float, samples: FloatArray, level: float) -> Interval:
+def percentile_interval(value: float, samples: FloatArray, level: float) -> Interval:
+    """Return where the middle `level` of the resampled values [R] lies; undefined (nan) resamples are left out."""
     defined = samples[~np.isnan(samples)]
     if defined.size == 0 or np.isnan(value):
         return Interval(value, float("nan"), float("nan"), 0)
@@ -135,7 +136,7 @@ def bootstrap_intervals(
         for values, function in zip(found, functions, strict=True):
             values.append(function(weights))
     return {
-        metric.name: _percentiles(metric.function(data), np.concatenate(values), plan.level)
+        metric.name: percentile_interval(metric.function(data), np.concatenate(values), plan.level)
         for metric, values in zip(metrics, found, strict=True)
     }
 
@@ -175,4 +176,4 @@ def paired_difference(
     first, second = _weighted(metric, model), _weighted(metric, baseline)
     chunks = resample_weights(rows, plan, codes)
     differences = np.concatenate([first(weights) - second(weights) for weights in chunks])
-    return _percentiles(metric.function(model) - metric.function(baseline), differences, plan.level)
+    return percentile_interval(metric.function(model) - metric.function(baseline), differences, plan.level)

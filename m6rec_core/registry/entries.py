@@ -23,6 +23,7 @@ OFFICIAL_TASKS = ("ctr", "retrieval", "zeroshot", "explanation", "product-design
 GROUP_NOUNS = {
     TASKS: "task",
     "m6rec.baselines": "baseline",
+    "m6rec.retrievers": "retriever",
     "m6rec.backbones": "backbone",
     "m6rec.commands": "command",
     "m6rec.domains": "domain",
@@ -117,7 +118,7 @@ def _missing(group: str, name: str, entries: Sequence[TaskEntry]) -> str:
 
 
 def _example(group: str) -> str:
-    return "m6rec-plugin-baselines" if group == "m6rec.baselines" else "m6rec-plugin-ctr"
+    return "m6rec-plugin-baselines" if group in ("m6rec.baselines", "m6rec.retrievers") else "m6rec-plugin-ctr"
 
 
 def _noun(group: str) -> str:

@@ -25,7 +25,7 @@ def planted(rows: int = 600, seed: int = 0) -> BaselineData:
     user, item = generator.integers(0, 20, rows), generator.integers(0, 30, rows)
     return BaselineData(
         label=label,
-        statistics=np.concatenate([rates, counts], axis=1),
+        statistics=np.concatenate([rates, counts, rates[:, :1] - rates[:, 1:2]], axis=1),
         time=np.arange(rows, dtype=np.float64),
         user=user,
         item=item,
@@ -94,7 +94,7 @@ def test_popularity_ranks_by_count() -> None:
 def test_logistic_regression_is_the_documented_one() -> None:
     data = planted()
     features = np.concatenate([np.log(data.statistics[:, :3] / (1 - data.statistics[:, :3])),
-                               np.log1p(data.statistics[:, 3:])], axis=1)  # fmt: skip
+                               np.log1p(data.statistics[:, 3:5]), data.statistics[:, 5:]], axis=1)  # fmt: skip
     scaled = (features - features[TRAIN].mean(axis=0)) / features[TRAIN].std(axis=0)
     expected = LogisticRegression(C=1.0).fit(scaled[TRAIN], data.label[TRAIN]).predict_proba(scaled[TEST])[:, 1]
     found = TRIVIAL["logistic-regression"].fit_predict(data, TRAIN, VALID, TEST, 0)

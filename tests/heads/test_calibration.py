@@ -71,9 +71,10 @@ def test_weights_train_and_the_scale_does_not():
 
 def test_features_of_a_sample():
     features = logit_features(SAMPLE)
-    assert features == pytest.approx((math.log(3), 0.0, math.log(1 / 9), math.log(10), 0.0))
+    assert features == pytest.approx((math.log(3), 0.0, math.log(1 / 9), math.log(10), 0.0, 0.0))
     assert len(features) == len(STATISTIC_FEATURES)
     assert logit_features(SAMPLE, ("user_rate",)) == (0.0,)
+    assert logit_features({**SAMPLE, "taste_margin": -0.3}, ("taste_margin",)) == (-0.3,)
 
 
 @settings(deadline=None)
@@ -86,7 +87,14 @@ def test_features_are_always_finite_and_ordered(rate, count):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("item_rate", 1.5), ("item_rate", -0.1), ("item_count", math.nan), ("item_count", math.inf)]
+    ("name", "value"),
+    [
+        ("item_rate", 1.5),
+        ("item_rate", -0.1),
+        ("item_count", math.nan),
+        ("item_count", math.inf),
+        ("taste_margin", math.nan),
+    ],
 )
 def test_bad_values_name_the_statistic(name, value):
     with pytest.raises(DataError, match=name):

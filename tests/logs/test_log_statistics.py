@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m6rec_core.logs.statistics import STATISTICS, count_before
+from m6rec_core.logs.statistics import COUNTED, count_before
 
 ROWS = st.lists(
     st.tuples(
@@ -60,7 +60,7 @@ def test_the_future_never_changes_a_row(rows, moment, random):
 
 def test_first_rows_and_ties():
     found = count_before(["u", "u", "u"], ["a", "a", "b"], [1, 1, 2], [1, 0, 1])
-    assert len(STATISTICS) == found.shape[1] == 5
+    assert len(COUNTED) == found.shape[1] == 5
     np.testing.assert_allclose(found[0], [0.5, 0.5, 0.5, 0, 0])
     np.testing.assert_allclose(found[1], [0.5, 0.5, 0.5, 0, 0])
     np.testing.assert_allclose(found[2], [0.5, 0.5, 0.5, 0, 2])

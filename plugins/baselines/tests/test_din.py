@@ -32,7 +32,9 @@ def planted(rows: int = 1400, seed: int = 0) -> BaselineData:
     label = taste[np.arange(rows), item % 2].astype(np.float64)
     return BaselineData(
         label=label,
-        statistics=np.concatenate([generator.uniform(0.1, 0.9, (rows, 3)), np.ones((rows, 2))], axis=1),
+        statistics=np.concatenate(
+            [generator.uniform(0.1, 0.9, (rows, 3)), np.ones((rows, 2)), np.zeros((rows, 1))], axis=1
+        ),
         time=np.arange(rows, dtype=np.float64),
         user=generator.integers(0, 30, rows),
         item=item,
@@ -75,7 +77,7 @@ def test_test_labels_are_not_looked_at(fitted: BaselineResult) -> None:
 
 
 def test_statistics_matter_only_to_the_variant_that_reads_them(fitted: BaselineResult) -> None:
-    data = dataclasses.replace(planted(), statistics=np.full((1400, 5), 0.5))
+    data = dataclasses.replace(planted(), statistics=np.full((1400, 6), 0.5))
     assert np.array_equal(DIN.fit_predict(data, TRAIN, VALID, TEST, 0).score, fitted.score)
     signal = planted()
     signal.statistics[:, 0] = np.where(signal.label == 1, 0.7, 0.3)

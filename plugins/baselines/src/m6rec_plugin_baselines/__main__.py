@@ -45,7 +45,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, nargs="+", default=[0], help="training rows; 0 means all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--history", type=int, default=10, help="events in a history")
-    parser.add_argument("--statistics", action="store_true", help="the variant that reads the five statistics")
+    parser.add_argument("--statistics", action="store_true", help="the variant that reads the statistics")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of DIN")
     return parser.parse_args(arguments)
 

@@ -1,6 +1,6 @@
 """DIN as a baseline: settings, training with early stopping on valid AUC, and the two entry points.
 
-`BASELINE` is DIN on ids, fields, history and outcomes alone. `WITH_STATISTICS` also reads the five counted statistics;
+`BASELINE` is DIN on ids, fields, history and outcomes alone. `WITH_STATISTICS` also reads the statistics;
 it is a different, stronger model and is reported under its own name.
 """
 
@@ -118,7 +118,7 @@ def train_network(
 
 @dataclass(frozen=True, slots=True)
 class DinBaseline:
-    """The Deep Interest Network as `m6rec_core.baselines.Baseline`. `statistics` adds the five counted statistics."""
+    """The Deep Interest Network as `m6rec_core.baselines.Baseline`. `statistics` adds the statistics."""
 
     name: str = "din"
     statistics: bool = False

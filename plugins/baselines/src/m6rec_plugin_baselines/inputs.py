@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from m6rec_core.baselines.data import NO_EVENT, UNKNOWN_OUTCOME, BaselineData, IntArray
+from m6rec_core.baselines.trivial import statistic_features
 from m6rec_plugin_baselines.features import UNKNOWN, FieldTokens, known_ids, table_tokens
 from m6rec_plugin_baselines.network import Rows, Sizes, Things
 
-_RATES = 3
 _NONE, _DISLIKED, _UNKNOWN = 0, 1, 3
-_EDGE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +70,8 @@ class Inputs:
 
 
 def _statistics(data: BaselineData, train: IntArray) -> Tensor:
-    """Return logits of rates and logs of counts, standardised on the training rows, float32 [n, 5]."""
-    rates = np.clip(data.statistics[:, :_RATES], _EDGE, 1.0 - _EDGE)
-    numbers = np.concatenate([np.log(rates / (1.0 - rates)), np.log1p(data.statistics[:, _RATES:])], axis=1)
+    """Return logits of rates and logs of counts, standardised on the training rows, float32 [n, 6]."""
+    numbers = statistic_features(data.statistics)
     mean, deviation = numbers[train].mean(axis=0), numbers[train].std(axis=0)
     return torch.from_numpy(((numbers - mean) / np.where(deviation > 0.0, deviation, 1.0)).astype(np.float32))
 

@@ -1,0 +1,1 @@
+"""Retrieval: finding candidates among all items, from text alone."""

@@ -1,0 +1,100 @@
+"""The taste margin against its definition, and that the future never changes it."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m6rec_core.logs import taste
+from m6rec_core.logs.statistics import STATISTICS, count_before, statistics_before
+
+ROWS = st.lists(
+    st.tuples(
+        st.integers(0, 3), st.integers(0, 4), st.integers(0, 8), st.sampled_from([0.0, 1.0, np.nan]), st.integers(0, 4)
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+def columns(rows):
+    user, item, time, liked, delay = map(np.array, zip(*rows, strict=True))
+    return user, item, time, liked, time + delay
+
+
+def logit(p):
+    return np.log(p / (1 - p))
+
+
+def residuals(rows):
+    """Outcome minus expectation, each row's expectation from rows known strictly before it."""
+    counts = count_before(*columns(rows))
+    found = []
+    for n, (_, _, time, liked, _) in enumerate(rows):
+        earlier = [row for row in rows if row[2] + row[4] < time and not np.isnan(row[3])]
+        prior = (sum(row[3] for row in earlier) + 1.5) / (len(earlier) + 3)
+        odds = logit(counts[n, 0]) + 0.7 * (logit(counts[n, 1]) - logit(prior))
+        found.append(liked - 1 / (1 + np.exp(-odds)))
+    return found
+
+
+def oracle(rows):
+    """The definition, row by row, over users' first known outcomes of each item."""
+    residual = residuals(rows)
+    result = np.zeros(len(rows))
+    for n, (user, item, time, _, _) in enumerate(rows):
+        known = [m for m, row in enumerate(rows) if row[2] + row[4] < time and not np.isnan(row[3])]
+        known.sort(key=lambda m: rows[m][2] + rows[m][4])
+        first = {}
+        for m in known:
+            first.setdefault((rows[m][0], rows[m][1]), residual[m])
+        past = {i: r for (u, i), r in first.items() if u == user}
+        total = 0.0
+        for other, weight in past.items():
+            both = [u for u in range(4) if (u, item) in first and (u, other) in first and item != other]
+            product = sum(first[u, item] * first[u, other] for u in both)
+            total += weight * product / (len(both) + taste.PAIRS)
+        result[n] = total / len(past) ** taste.NORM if past else 0.0
+    return result
+
+
+@settings(deadline=None, max_examples=60)
+@given(ROWS)
+def test_equals_the_definition(rows):
+    found = statistics_before(*columns(rows))
+    np.testing.assert_allclose(found[:, 5], oracle(rows), atol=1e-6)
+    np.testing.assert_array_equal(found[:, :5], count_before(*columns(rows)))
+    assert found.shape[1] == len(STATISTICS)
+
+
+@settings(deadline=None, max_examples=60)
+@given(ROWS, st.integers(0, 8), st.randoms(use_true_random=False))
+def test_the_future_never_changes_a_row(rows, moment, random):
+    past = [row for row in rows if row[2] < moment]
+    future = [row for row in rows if row[2] >= moment]
+    changed = [(u, random.randrange(5), t, random.choice([0.0, 1.0]), d) for u, _, t, _, d in future]
+    if past:
+        before = statistics_before(*columns(past + future))[: len(past)]
+        after = statistics_before(*columns(past + changed))[: len(past)]
+        np.testing.assert_allclose(after, before, atol=1e-7)
+
+
+def test_shared_taste_shows(monkeypatch):
+    monkeypatch.setattr(taste, "PAIRS", 1.0)
+    chance = np.random.default_rng(0)
+    user = np.repeat(np.arange(200), 6)
+    item = np.tile(np.arange(6), 200)
+    kind = chance.integers(0, 2, 200)[user]
+    liked = (item % 2 == kind).astype(float)
+    found = statistics_before(user, item, np.arange(len(user)), liked)[600:]
+    late = item[600:] > 1
+    right = (found[:, 5] > 0) == (liked[600:] > 0.5)
+    assert right[late].mean() > 0.95
+
+
+def test_items_beyond_the_tables_have_no_taste(monkeypatch):
+    monkeypatch.setattr(taste, "ITEMS", 2)
+    found = statistics_before([0, 0, 0, 1, 1, 1, 1], [0, 1, 2, 0, 1, 2, 2], range(7), [1, 0, 1, 1, 0, 1, 1])
+    assert found[5, 5] == found[6, 5] == 0.0
+    assert found[4, 5] != 0.0
