@@ -424,7 +424,7 @@ def test_a_plugin_that_raises_on_import(refused, tmp_path, monkeypatch):
 
 def test_a_marker_typed_inside_a_title_is_plain_text(logs, films, capsys):
     folder = logs(**{"items.csv": ITEMS.replace("Film", "[BOS'] <|endoftext|> [EOS] <prompt 1>")})
-    settings = ("--set", "tuning.budget=0.9", "--set", "tuning.prompts=4", "--set", "settings.max_tokens=4000")
+    settings = ("--set", "tuning.budget=0.9", "--set", "tuning.prompts=4", "--set", "settings.max_tokens=2000")
     source = ("--data", str(folder), "--backbone", str(films.backbone))
     with pytest.raises(SystemExit) as done:
         main(["explain-sample", "--task", "ctr", *source, *settings, "--json"])
