@@ -65,6 +65,8 @@ class Event(FrozenModel):
     `statistics` are numbers counted from rows strictly before this event (see `m6rec_core.logs.statistics`).
     """
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     item: Item
     kind: str
     timestamp: float
@@ -73,9 +75,16 @@ class Event(FrozenModel):
 
 
 class Sample(FrozenModel):
-    """What every task's sample has. Tasks subclass it with their own fields."""
+    """What every task's sample has. Tasks subclass it with their own fields. Its numbers are finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     id: str
+
+    @property
+    def group(self) -> str:
+        """Samples of one group share text and are drawn together when a run uses fewer; by default each is its own."""
+        return self.id
 
 
 class BehaviourSample(Sample):
@@ -239,6 +248,20 @@ class ClassHead(Protocol):
 
     def option_indices(self, samples: Sequence[Sample]) -> Sequence[int]:
         """Return the index of each sample's true option, 0 .. C-1; may raise DataError for a missing label."""
+        ...
+
+
+@runtime_checkable
+class FittedHead(Protocol):
+    """A head that has a closed-form start on the frozen backbone's states.
+
+    A head may have this method; with `tuning.init` "fitted" the core calls it once before the first step, on every
+    process with the same arguments, after `prepare`; it must be deterministic.
+    """
+
+    def fit(self, samples: Sequence[Sample], hidden: Tensor, sample_of_row: Tensor) -> None:
+        """Set parameters from the training samples, n >= 1: `hidden` [R, D] are the read-out states of their text rows,
+        `sample_of_row` [R] which sample each belongs to, ascending; a sample's rows keep their order."""
         ...
 
 

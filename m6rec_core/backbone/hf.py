@@ -56,9 +56,10 @@ class Backbone(nn.Module):
         return int(self.decoder.config.num_attention_heads)
 
     @property
-    def positions(self) -> int:
-        """The longest row that the backbone was made for, in tokens."""
-        return int(self.decoder.config.max_position_embeddings)
+    def positions(self) -> int | None:
+        """The longest row it was pretrained on, None where its config does not say."""
+        longest = getattr(self.decoder.config, "max_position_embeddings", None)
+        return int(longest) if longest else None
 
     @property
     def causal(self) -> bool:

@@ -11,7 +11,7 @@ import torch
 from m6rec_core.assemble import Assembled, encode, load_pack
 from m6rec_core.backbone.hf import Backbone
 from m6rec_core.backbone.load import load_backbone
-from m6rec_core.backbone.precision import resolve
+from m6rec_core.backbone.precision import bf16_is_faster, resolve
 from m6rec_core.config import TaskConfig
 from m6rec_core.decoding.writing import writer
 from m6rec_core.errors import BackboneError, PackError
@@ -69,6 +69,8 @@ def open_pack(path: Path, backbone: str | None, precision: str | None, say: Say 
     load_task(manifest.task)  # a missing plugin shows before a backbone is fetched
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = resolve(precision or str(manifest.summary.get("precision", "auto")), device)
+    if precision is None and dtype is torch.bfloat16 and device.type == "cpu" and not bf16_is_faster():
+        say("note: the pack was tuned in bf16, which is slow on this machine; --precision fp32 is faster")
     try:
         loaded = load_backbone(backbone or manifest.backbone.name, dtype, device, say)
     except BackboneError as error:
