@@ -42,10 +42,10 @@ def prompt_of(
         ids, segments = encoded.ids[:-1], encoded.segments[:-1]
         encoded = replace(encoded, ids=ids, segments=segments, readout=len(ids) - 1)
     length, new = len(encoded.ids), trie.depth if trie else config.max_new_tokens
-    longest = model.backbone.positions
-    if longest is not None and length + new > longest:
+    positions = model.backbone.positions
+    if positions is not None and length + new > positions:
         raise DataError(
-            f"{name}: {length} tokens and {new} new ones exceed the {longest} positions of the "
+            f"{name}: {length} tokens and {new} new ones exceed the {positions} positions of the "
             "backbone; lower settings.max_tokens or max_new_tokens"
         )
     stops = _stops(model, row, config)
