@@ -129,7 +129,7 @@ def test_the_two_ways_agree_on_the_tiny_backbone():
     together = shared(backbone, tuned, sample)
     backbone.decoder.set_attn_implementation("sdpa")
     assert together == pytest.approx(naive(backbone, sample, 5), abs=1e-4)
-    assert one_batch([sample], backbone).tokens < sum(len(row.ids) for row in sample.rows) / 4
+    assert one_batch([sample], backbone).tokens < sum(len(row.ids) for row in sample.rows) / 2
 
 
 @pytest.mark.benchmark
