@@ -45,7 +45,7 @@ def question(backbone: Backbone, candidates: int, tokens: int = 200) -> tuple[Tu
     from m6rec_plugin_zeroshot.sample import ChoiceSample
     from m6rec_plugin_zeroshot.settings import ZeroshotConfig
 
-    tuned = build_tuned(plugin, ZeroshotConfig(domain=MOVIES, prompts="like-colon"), backbone, BARE)
+    tuned = build_tuned(plugin, ZeroshotConfig(domain=MOVIES, prompts="like-colon", normalise="token"), backbone, BARE)
     titles: list[str] = []
     while sum(len(backbone.tokenizer.encode(f" {t},")) for t in titles) < tokens:
         titles.append(title(len(titles)))
