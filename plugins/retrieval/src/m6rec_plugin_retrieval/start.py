@@ -53,7 +53,8 @@ def _inverse_root(centred: Tensor, penalty: float) -> Tensor:
     covariance = centred.T @ centred / len(centred)
     values, vectors = torch.linalg.eigh(covariance)
     smallest = penalty * covariance.diagonal().mean() + 1e-12
-    return (vectors * (values.clamp_min(0.0) + smallest).rsqrt()) @ vectors.T
+    root: Tensor = (vectors * (values.clamp_min(0.0) + smallest).rsqrt()) @ vectors.T
+    return root
 
 
 def _filled(weight: Tensor, width: int) -> Tensor:
