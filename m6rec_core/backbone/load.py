@@ -1,8 +1,9 @@
-"""Find, fetch, convert and load a backbone: a name of the asset table, a folder, or a hub id."""
+"""Find, fetch, convert and load a backbone: a shipped name, one that a package brings, a folder, or a hub id."""
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import io
 import os
@@ -15,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from m6rec_core import assets
 from m6rec_core.backbone.attention import NAME, Kernel
 from m6rec_core.backbone.hf import Backbone, register_attention
+from m6rec_core.backbone.parity import check_same_logits, own_logits
+from m6rec_core.backbone.recipes import recipe_entries, recipe_folder
 from m6rec_core.errors import BackboneError
 from m6rec_core.tokens.tokenizer import TextTokenizer
 from m6rec_core.types import BackboneSpec
@@ -37,12 +41,14 @@ def load_backbone(
 ) -> Backbone:
     """Load a backbone frozen, in `dtype`, on `device`.
 
-    `name`: an asset (`m6rec assets list`), a folder with config.json and safetensors, or a hub id. Raises BackboneError
-    when it cannot be found or has an unsupported structure, AssetError when it cannot be fetched.
+    `name`: a known name (`m6rec assets list`), a folder with config.json and safetensors, or a hub id. Raises
+    BackboneError when it cannot be found or has an unsupported structure, AssetError when it cannot be fetched,
+    RegistryError when the package that brings the name is broken.
     """
     folder = locate(name, say)
     model, tokenizer = _read(folder, name, dtype)
     register_attention()
+    own = own_logits(model)
     model.config._attn_implementation = NAME
     spec = BackboneSpec(
         name=Path(name).name if Path(name).is_dir() else name,
@@ -53,23 +59,39 @@ def load_backbone(
         parameters=sum(p.numel() for p in {id(p): p for p in model.parameters()}.values()),
         attention=str(getattr(model.config, "m6rec_attention", "causal")),
     )
+    if len(tokenizer) > spec.vocabulary:
+        # An id above the embedding table would be taken for a marker.
+        raise BackboneError(
+            f"backbone '{name}': its tokenizer has {len(tokenizer):,} tokens, its embedding table {spec.vocabulary:,}; "
+            "save the model and the tokenizer that belong together"
+        )
     backbone = Backbone(model, TextTokenizer(tokenizer, spec.vocabulary), spec, kernel)
+    check_same_logits(backbone, own)
     return backbone.to(device)
 
 
 def locate(name: str, say: Say = lambda _line: None) -> Path:
-    """The folder of a backbone, fetched (and converted) where it is a known asset or a hub id."""
+    """The folder of a backbone, fetched (and converted) where it is a known name or a hub id.
+
+    A known name wins over a folder of that name; a folder written as a path ("./name") is always a folder.
+    """
+    brought = recipe_folder(name, name in _GGUF, say)
+    if brought is not None:
+        return brought
     if name in _GGUF:
         return _converted(name, say)
-    folder = Path(name)
+    folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise BackboneError(f"{folder}: no config.json in this folder; give a folder saved by transformers")
         return folder
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        known = ", ".join(sorted(_GGUF))
+        known = sorted({*_GGUF, *(entry.name for entry in recipe_entries())})
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
         raise BackboneError(
-            f"backbone '{name}' is no folder and no known name; known: {known}, or a hub id like owner/model"
+            f"backbone '{name}' is no folder and no known name{hint} (known: {', '.join(known)}, or a hub id like "
+            "owner/model)"
         )
     return _snapshot(name)
 
@@ -93,11 +115,21 @@ def _read(folder: Path, name: str, dtype: torch.dtype) -> tuple[Any, Any]:
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, use_safetensors=True)
+        read: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True
+        )
+        model, found = read
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BackboneError(f"backbone '{name}' in {folder} cannot be loaded: {reason}; save it again") from error
+    missing = sorted(found["missing_keys"])
+    if missing:
+        # transformers would go on with random numbers in their place
+        raise BackboneError(
+            f"backbone '{name}' in {folder} lacks {len(missing)} tensors of its config, the first is {missing[0]}; "
+            "save it again"
+        )
     return model, tokenizer
 
 
@@ -113,6 +145,9 @@ def _converted(name: str, say: Say) -> Path:
     partial = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
     try:
         _convert(source, _GGUF[name], partial)
+        partial.chmod(0o755)  # the home may be shared: temporary folders are for their owner alone
+        for file in partial.iterdir():
+            file.chmod(0o644)
         os.replace(partial, target)
         say(f"converted in {time.monotonic() - began:.0f} s: {target}")
     except OSError:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 
 import click
 
 from m6rec_core.assets import ASSETS, AssetState, fetch, list_assets
+from m6rec_core.registry import TaskEntry, discover
 
+GROUPS = {"m6rec.backbones": "backbone", "m6rec.datasets": "data"}
+"""What installed packages bring by name. They fetch it themselves, when it is used."""
 COLUMNS = ("name", "kind", "package", "size", "state", "terms")
 
 
@@ -20,15 +24,19 @@ def assets() -> None:
 @assets.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array for machines.")
 def list_command(as_json: bool) -> None:
-    """List every asset with its source, terms and, once it is fetched, its folder."""
+    """List every asset with its source, terms and, once it is fetched, its folder; and what packages bring by name."""
     states = list_assets()
+    brought = [(kind, entry) for group, kind in GROUPS.items() for entry in discover(group)]
     if as_json:
-        click.echo(json.dumps([_described(state) for state in states], indent=2))
-    elif sys.stdout.isatty():
-        _print_table(states)
+        found = [*map(_described, states), *(_described_entry(kind, entry) for kind, entry in brought)]
+        click.echo(json.dumps(found, indent=2))
+        return
+    rows = [*map(_row, states), *(_entry_row(kind, entry) for kind, entry in brought)]
+    if sys.stdout.isatty():
+        _print_table(rows)
     else:
-        for row in (COLUMNS, *map(_row, states)):
-            click.echo("\t".join(row))
+        for row in (COLUMNS, *rows):
+            click.echo("\t".join(row).rstrip())
 
 
 @assets.command("fetch")
@@ -69,12 +77,25 @@ def _row(state: AssetState) -> tuple[str, ...]:
     return one.name, one.kind, f"{one.package} {one.version}", f"{one.size / 1e6:.0f} MB", where, one.terms
 
 
-def _print_table(states: tuple[AssetState, ...]) -> None:
+def _described_entry(kind: str, entry: TaskEntry) -> dict[str, str | int | None]:
+    names = ("summary", "sha256", "size", "terms", "folder")
+    return {
+        "name": entry.name, "kind": kind, "package": entry.distribution, "version": entry.version,
+        "state": entry.state, **dict.fromkeys(names),
+    }  # fmt: skip
+
+
+def _entry_row(kind: str, entry: TaskEntry) -> tuple[str, ...]:
+    state = f"{entry.state}: {entry.reason}" if entry.reason else entry.state
+    return entry.name, kind, f"{entry.distribution} {entry.version}", "", state, ""
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(*COLUMNS)
-    for state in states:
-        table.add_row(*map(escape, _row(state)))
+    for row in rows:
+        table.add_row(*map(escape, row))
     Console().print(table)

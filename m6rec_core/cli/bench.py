@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from m6rec_core.config import Mode
     from m6rec_core.runs.modes import ModeCurve
 
 
@@ -23,36 +24,37 @@ def bench() -> None:
 @click.option("--backbone", help="Known name, folder, or hub id. Default: smollm2-135m.")
 @click.option("--steps", type=click.IntRange(min=1), default=60, show_default=True, help="Steps of each mode.")
 @click.option("--mode", "modes", multiple=True, help="Only these modes (repeat the option). Default: all five.")
+@click.option("--seeds", default="0", show_default=True, help="Seeds, joined by commas: mean and range are shown.")
+@click.option("--lr", "rates", multiple=True, metavar="MODE=VALUE", help="Learning rate of all that trains in a mode.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting, as in m6rec run.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder. Default: runs/modes-<task>-<data>-<number>.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
-def modes(
+def modes(  # noqa: PLR0913, PLR0917 - one parameter per option
     task_name: str,
     data: str | None,
     backbone: str | None,
     steps: int,
     modes: tuple[str, ...],
+    seeds: str,
+    rates: tuple[str, ...],
     assignments: tuple[str, ...],
     output: Path | None,
     as_json: bool,
 ) -> None:
     """Tune the same rows in each tuning mode, at equal steps (paper Fig. 8)."""
-    from m6rec_core.errors import ConfigError
     from m6rec_core.logs.datasets import locate
     from m6rec_core.logs.reading import read_logs
     from m6rec_core.registry import load_task
     from m6rec_core.runs.files import choose_output
-    from m6rec_core.runs.modes import ALL_MODES, compare_modes
+    from m6rec_core.runs.modes import ModePlan, compare_modes
     from m6rec_core.runs.pipeline import say_line
     from m6rec_core.runs.settings import parse_assignments, resolve
     from m6rec_core.training.accelerator import make_accelerator
 
-    wrong = [mode for mode in modes if mode not in ALL_MODES]
-    if wrong:
-        raise ConfigError(f"--mode {wrong[0]!r}: there is no such tuning mode (there are: {', '.join(ALL_MODES)})")
+    plan = ModePlan(_picked(modes, "--mode"), _seeds(seeds), _rates(rates))
     task = load_task(task_name)
     source = data or task.manifest.default_data
-    chosen = choose_output(output, f"modes-{task_name}-{Path(source).name}", resume=False)
+    chosen = choose_output(output, f"modes-{task_name}-{Path(source).resolve().name}", resume=False)
     logs = read_logs(locate(source))
     asked: dict[str, Any] = {
         "task": task_name,
@@ -64,10 +66,45 @@ def modes(
         asked["backbone"] = backbone
     config = resolve(task.manifest, [asked, parse_assignments(assignments)], logs.domain)
     accelerator = make_accelerator(config.training, chosen)
-    picked = [mode for mode in ALL_MODES if not modes or mode in modes]
-    curves = compare_modes(task, config, logs, accelerator, chosen, picked, say_line)
+    curves = compare_modes(task, config, logs, accelerator, chosen, plan, say_line)
     if accelerator.is_main_process:
         _tell(curves, task.manifest.metrics[0], chosen, as_json)
+
+
+def _picked(names: Sequence[str], option: str) -> tuple[Mode, ...]:
+    """The modes of that name in the paper's order, all of them for none."""
+    from m6rec_core.errors import ConfigError
+    from m6rec_core.runs.modes import ALL_MODES
+
+    wrong = [name for name in names if name not in ALL_MODES]
+    if wrong:
+        raise ConfigError(f"{option} {wrong[0]!r}: there is no such tuning mode (there are: {', '.join(ALL_MODES)})")
+    return tuple(mode for mode in ALL_MODES if not names or mode in names)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    from m6rec_core.errors import ConfigError
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise ConfigError(f"--seeds {text!r}: write different whole numbers joined by commas, such as 0,1,2")
+    return tuple(map(int, parts))
+
+
+def _rates(pairs: Sequence[str]) -> dict[str, float]:
+    from m6rec_core.errors import ConfigError
+
+    rates = {}
+    for pair in pairs:
+        mode, _, text = pair.partition("=")
+        _picked((mode,), "--lr")
+        try:
+            rates[mode] = float(text)
+        except ValueError:
+            rates[mode] = 0.0
+        if not 0.0 < rates[mode] < 1e3:
+            raise ConfigError(f"--lr {pair!r}: write a mode and a number above 0, such as option=0.001")
+    return rates
 
 
 def _tell(curves: Sequence[ModeCurve], metric: str, output: Path, as_json: bool) -> None:

@@ -53,16 +53,25 @@ def _curable(error: BaseException) -> str:
         return " ".join(str(error).split())
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "m6rec"
-        return f"{' '.join(error.format_message().split())} See `{path} --help`."
+        said = " ".join(error.format_message().split())
+        return f"{said if said.endswith(('.', '?', ')')) else said + '.'} See `{path} --help`."
     if isinstance(error, click.ClickException):
         return " ".join(error.format_message().split())
+    return _of_the_system(error)
+
+
+def _of_the_system(error: BaseException) -> str:
+    """The line for a full disk, a missing right or an impossible path, or ""."""
     for cause in _chain(error):
         name = getattr(cause, "filename", None)
         if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(cause):
             place = f" for {name}" if name else ""
             return f"the disk is full{place}: free some space, or choose another place with --output or M6REC_HOME"
-    if isinstance(error, PermissionError) and error.filename:
-        return f"no permission to use {error.filename}: choose another place or change its permissions"
+    if isinstance(error, OSError) and error.filename:
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            return f"no permission to use {error.filename}: choose another place or change its permissions"
+        if isinstance(error, NotADirectoryError):
+            return f"{error.filename}: a part of this path is a file, not a folder; choose another place"
     return ""
 
 

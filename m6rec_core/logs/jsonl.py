@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from m6rec_core.errors import DataError
-from m6rec_core.types import Sample
+from m6rec_core.types import BehaviourSample, Sample
 
 SampleT = TypeVar("SampleT", bound=Sample)
 
@@ -72,9 +73,29 @@ def parse_line(place: str, line: bytes, sample_type: type[SampleT]) -> SampleT:
     if not isinstance(content, dict):
         raise DataError(f"{place}: is {type(content).__name__}, not an object; write one sample a line")
     try:
-        return sample_type.model_validate_json(json.dumps(content))
+        sample = sample_type.model_validate_json(json.dumps(content))
     except ValidationError as error:
         raise DataError(f"{place}, {described(error)}") from error
+    check_history(place, sample)
+    return sample
+
+
+def check_history(place: str, sample: Sample) -> None:
+    """Raise DataError when a sample's history is not what it must be: oldest first, and none of it in the future."""
+    if not isinstance(sample, BehaviourSample):
+        return
+    latest = -math.inf
+    for number, event in enumerate(sample.history):
+        field = f"{place}, field 'history.{number}.timestamp'"
+        if event.timestamp > sample.timestamp:
+            raise DataError(
+                f"{field}: {event.timestamp:g} is after the sample's own {sample.timestamp:g}; leave it out"
+            )
+        if event.timestamp < latest:
+            raise DataError(
+                f"{field}: {event.timestamp:g} is before that of the event above it; write the oldest first"
+            )
+        latest = event.timestamp
 
 
 def described(error: ValidationError) -> str:

@@ -55,8 +55,8 @@ def outcomes(events: Happenings, sampling: SamplingConfig) -> Outcomes:
     Raises ConfigError when a kind in the settings never occurs, DataError when a target has no label.
     """
     rule = sampling.label
-    _known_kinds(sampling.target_kinds, "sampling.target_kinds", events.kinds)
-    _known_kinds(rule.positive_kinds, "sampling.label.positive_kinds", events.kinds)
+    _known_kinds(sampling.target_kinds, "settings.sampling.target_kinds", events.kinds)
+    _known_kinds(rule.positive_kinds, "settings.sampling.label.positive_kinds", events.kinds)
     target = (
         _of_kinds(events, sampling.target_kinds) if sampling.target_kinds else np.ones(len(events.time), dtype=bool)
     )
@@ -75,7 +75,7 @@ def outcomes(events: Happenings, sampling: SamplingConfig) -> Outcomes:
         raise DataError(
             f"events, row {events.row[first]}, field 'value': an event of kind {events.kinds[events.kind[first]]!r} "
             f"has no value, so it has no label ({len(missing)} such rows); name the kinds to predict in "
-            "sampling.target_kinds and those that answer yes in sampling.label.positive_kinds"
+            "settings.sampling.target_kinds and those that answer yes in settings.sampling.label.positive_kinds"
         )
     return Outcomes(liked, known, target)
 

@@ -162,7 +162,7 @@ class _Collector:
                     self._whole(f"{name}.*", f"there is no {name} table; give {name} as one of {', '.join(SUFFIXES)}")
                 return None
             self.files[name] = path.name
-            table = read_table(path)
+            table = read_table(path, may_be_empty=optional)
         except DataError as error:
             file, _, message = str(error).partition(": ")
             self.files.setdefault(name, file)

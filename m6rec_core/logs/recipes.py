@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from m6rec_core.assets import Asset
-from m6rec_core.errors import DataError, RegistryError
+from m6rec_core.errors import RegistryError
+from m6rec_core.registry import discover, load_entry
 
 GROUP = "m6rec.datasets"
 
@@ -35,36 +35,16 @@ class Recipe:
 
 def recipe_names() -> tuple[str, ...]:
     """Names of the data sets that installed packages offer, without importing any."""
-    return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+    return tuple(dict.fromkeys(entry.name for entry in discover(GROUP) if entry.state != "not allowed"))
 
 
 def load_recipe(name: str) -> Recipe:
     """Import the recipe called `name`.
 
-    Raises DataError for a name nobody offers, RegistryError when two packages do, or when the package is broken.
+    Raises RegistryError for a name nobody offers, or two packages do, and when the package is refused or broken.
     """
-    points = {point.value: point for point in entry_points(group=GROUP) if point.name == name}
-    if not points:
-        raise DataError(f"no installed package offers a data set {name!r}")
-    if len(points) > 1:
-        owners = " and ".join(sorted(_owner(point) for point in points.values()))
-        raise RegistryError(f"data set {name!r} is offered by {owners}; uninstall one of them")
-    return _load(next(iter(points.values())))
-
-
-def _load(point: EntryPoint) -> Recipe:
-    try:
-        recipe = point.load()
-    except Exception as error:  # whatever a foreign module raises on import must not look like our own fault
-        detail = " ".join(str(error).split())
-        raise RegistryError(
-            f"data set {point.name!r} of {_owner(point)} cannot be imported from {point.value}: "
-            f"{type(error).__name__}: {detail}; repair or uninstall that package"
-        ) from error
-    if not isinstance(recipe, Recipe) or recipe.name != point.name:
-        raise RegistryError(f"data set {point.name!r} of {_owner(point)}: {point.value} is not a Recipe of that name")
+    recipe = load_entry(GROUP, name)
+    if not isinstance(recipe, Recipe) or recipe.name != name:
+        entry = next(entry for entry in discover(GROUP) if entry.name == name and entry.state == "ready")
+        raise RegistryError(f"data set {name!r} of {entry.distribution}: {entry.module} is not a Recipe of that name")
     return recipe
-
-
-def _owner(point: EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else point.value

@@ -10,7 +10,7 @@ from typing import Any, Generic
 from pydantic import ValidationError
 
 from m6rec_core.errors import DataError
-from m6rec_core.logs.jsonl import SampleT, described, parse_line
+from m6rec_core.logs.jsonl import SampleT, check_history, described, parse_line
 
 SUFFIXES = (".jsonl", ".parquet")
 OnBad = Callable[[DataError], None]
@@ -72,9 +72,11 @@ def _sample(place: str, content: bytes | dict[str, Any], sample_type: type[Sampl
     if isinstance(content, bytes):
         return parse_line(place, content, sample_type)
     try:
-        return sample_type.model_validate(content)
+        sample = sample_type.model_validate(content)
     except ValidationError as error:
         raise DataError(f"{place}, {described(error)}") from error
+    check_history(place, sample)
+    return sample
 
 
 def _lines(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -141,6 +141,13 @@ def build_samples(
     targets. Raises ConfigError for settings that do not fit the logs or the sample type, DataError for targets
     without a label.
     """
+    try:
+        return _build(logs, sampling, sample_type, label_field)
+    except DataError as error:
+        raise error if str(error).startswith(str(logs.source)) else DataError(f"{logs.source}: {error}") from error
+
+
+def _build(logs: Logs, sampling: SamplingConfig, sample_type: type[BehaviourSample], label_field: str) -> SampleTable:
     timeline = _timeline(logs, sampling)
     events, outcome = timeline.events, timeline.outcome
     target = np.flatnonzero(outcome.target)
@@ -148,7 +155,7 @@ def build_samples(
     group = np.unique(start[target] * len(timeline.user_ids) + events.user[target], return_inverse=True)[1]
     label, time, user, item = outcome.liked[target], events.time[target], events.user[target], events.item[target]
     if len(target) == 0:
-        raise DataError(f"{logs.source}: no event is a target; check sampling.target_kinds")
+        raise DataError(f"{logs.source}: no event is a target; check settings.sampling.target_kinds")
     table = SampleTable(
         label=label, statistics=timeline.statistics[target], time=time, user=user, item=item,
         group=group.astype(np.int64), splits=split_rows(sampling.split, time, user, item, label), event=target,

@@ -81,6 +81,6 @@ def _checked(parts: dict[str, IntArray]) -> dict[str, IntArray]:
         if len(rows) == 0:
             raise DataError(
                 f"the {name} part of the split would be empty: there are too few rows, or too few different times; "
-                "give more events or other shares (sampling.split.train, sampling.split.valid)"
+                "give more events or other shares (settings.sampling.split.train, settings.sampling.split.valid)"
             )
     return parts

@@ -37,17 +37,19 @@ def find_table(folder: Path, name: str) -> Path | None:
     found = [path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
-        raise DataError(f"{folder}: {names} are both the {name} table; keep one of them")
+        raise DataError(f"{found[0].name}: {names} are both the {name} table; keep one of them")
     return found[0] if found else None
 
 
-def read_table(path: Path) -> Table:
-    """Read one file. DataError when it as a whole cannot be read; rows that cannot are in `problems`."""
+def read_table(path: Path, may_be_empty: bool = False) -> Table:
+    """Read one file. DataError when it as a whole cannot be read, or holds no row and may not be empty; rows that
+    cannot be read are in `problems`."""
     if path.suffix == ".parquet":
-        return _parquet(path)
-    text = _text(path)
-    table = _csv(path, text) if ".csv" in path.suffixes[-2:] else _jsonl(path, text)
-    if table.frame.empty and not table.problems:
+        table = _parquet(path)
+    else:
+        text = _text(path)
+        table = _csv(path, text) if ".csv" in path.suffixes[-2:] else _jsonl(path, text)
+    if table.frame.empty and not table.problems and not (may_be_empty and len(table.frame.columns)):
         raise DataError(f"{path.name}: the table is empty; it needs at least one row")
     return table
 
@@ -136,8 +138,6 @@ def _parquet(path: Path) -> Table:
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         detail = " ".join(str(error).split())
         raise DataError(f"{path.name}: cannot be read as parquet ({detail})") from error
-    if frame.empty:
-        raise DataError(f"{path.name}: the table is empty; it needs at least one row")
     return Table(path.name, _numbered(frame, list(range(1, len(frame) + 1))))
 
 

@@ -17,7 +17,8 @@ GROUP = "m6rec.baselines"
 
 def baseline_names(manifest: TaskManifest, asked: Sequence[str] | None) -> list[str]:
     """The names to run: those asked for, or the task's own and every installed one that is ready."""
-    installed = [entry.name for entry in discover(GROUP) if entry.state == "ready"]
+    ready = [entry.name for entry in discover(GROUP) if entry.state == "ready"]
+    installed = [name for name in ready if name not in TRIVIAL]  # the core's own are never replaced
     if asked is None:
         return [*manifest.baselines, *installed]
     unknown = [name for name in asked if name not in TRIVIAL and name not in installed]

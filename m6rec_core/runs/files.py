@@ -29,6 +29,7 @@ def choose_output(asked: Path | None, label: str, resume: bool, root: Path = Pat
     """
     if asked is not None:
         _check_free(asked, resume)
+        _check_writable(asked)
         return asked
     pattern = re.compile(re.escape(label) + r"-(\d+)")
     taken = {int(m.group(1)): p for p in root.glob(f"{label}-*") if (m := pattern.fullmatch(p.name))}
@@ -53,6 +54,15 @@ def _check_free(folder: Path, resume: bool) -> None:
         raise RunError(f"{folder} holds an unfinished run: go on with --resume, or choose another --output")
 
 
+def _check_writable(folder: Path) -> None:
+    """Before any work is done: the nearest folder above that exists must be one, and take a new entry."""
+    above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not above.is_dir():
+        raise RunError(f"{folder}: {above} is a file, not a folder; choose another --output")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise RunError(f"{folder}: no permission to write in {above}; choose another --output")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary sibling path that becomes `path` when the block ends well, and is removed when it does not."""
@@ -64,6 +74,10 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         partial.chmod(0o644)
         os.replace(partial, path)
+    except OSError as error:
+        if error.filename is None:  # a full disk names no file by itself
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -14,9 +14,11 @@ from m6rec_core.assemble import assemble
 from m6rec_core.backbone.load import load_backbone
 from m6rec_core.backbone.precision import name_of, resolve
 from m6rec_core.config import RunConfig
+from m6rec_core.decoding.writing import writer
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task
 from m6rec_core.runs import files, reported, scored
+from m6rec_core.runs.checks import check_scored
 from m6rec_core.runs.data import PARTS, RunData, RunRows, choose_rows, pack_part
 from m6rec_core.runs.found import Clock, Found
 from m6rec_core.runs.record import Prepared, record, record_pack
@@ -66,7 +68,7 @@ def run(
         files.write_text(output / files.CONFIG, to_yaml(prepared.config))
     for line in describe(prepared):
         say(line)
-    model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned})
+    model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned}, writer)
     resumed = resume and bool(checkpoints(output / FOLDER))  # a checkpoint holds the fitted options already
     if prepared.parts["train"].samples and not resumed:
         with clock.stage("start"):
@@ -87,6 +89,8 @@ def prepare(
     """Choose the rows, load the backbone, put the task together and pack its samples."""
     with clock.stage("samples"):
         rows = choose_rows(task, config, data)
+        if isinstance(rows, RunRows):
+            check_scored(task.manifest, config, rows)
     dtype = _same_on_all(resolve(config.training.precision, accelerator.device), accelerator)
     if MODES[config.tuning.mode].backbone and dtype is torch.bfloat16:
         dtype = torch.float32  # weights that train need the small updates bf16 rounds away

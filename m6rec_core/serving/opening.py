@@ -11,8 +11,9 @@ import torch
 from m6rec_core.assemble import Assembled, encode, load_pack
 from m6rec_core.backbone.hf import Backbone
 from m6rec_core.backbone.load import load_backbone
-from m6rec_core.backbone.precision import resolve
+from m6rec_core.backbone.precision import bf16_is_faster, resolve
 from m6rec_core.config import TaskConfig
+from m6rec_core.decoding.writing import writer
 from m6rec_core.errors import BackboneError, PackError
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task, load_task
@@ -68,6 +69,8 @@ def open_pack(path: Path, backbone: str | None, precision: str | None, say: Say 
     load_task(manifest.task)  # a missing plugin shows before a backbone is fetched
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = resolve(precision or str(manifest.summary.get("precision", "auto")), device)
+    if precision is None and dtype is torch.bfloat16 and device.type == "cpu" and not bf16_is_faster():
+        say("note: the pack was tuned in bf16, which is slow on this machine; --precision fp32 is faster")
     try:
         loaded = load_backbone(backbone or manifest.backbone.name, dtype, device, say)
     except BackboneError as error:
@@ -78,7 +81,7 @@ def open_pack(path: Path, backbone: str | None, precision: str | None, say: Say 
             "--backbone"
         ) from error
     assembled, manifest = load_pack(path, loaded, load_task)
-    model = M6Rec(loaded, {assembled.tuned.task.name: assembled.tuned}).eval()
+    model = M6Rec(loaded, {assembled.tuned.task.name: assembled.tuned}, writer).eval()
     return Opened(assembled.tuned.task, manifest, loaded, assembled, model, device)
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
 from m6rec_core.config import Domain
 from m6rec_core.errors import ConfigError, RegistryError
+from m6rec_core.registry import CORE, TaskEntry, discover, load_entry
 from m6rec_core.text.template import problem
 
 GROUP = "m6rec.domains"
@@ -61,28 +61,33 @@ SHIPPED: Mapping[str, Domain] = MappingProxyType({domain.name: domain for domain
 
 def domain_names() -> tuple[str, ...]:
     """Return the names of all domains that can be loaded, shipped ones first, without importing any."""
-    return tuple(dict.fromkeys([*SHIPPED, *sorted(point.name for point in entry_points(group=GROUP))]))
+    return tuple(dict.fromkeys([*SHIPPED, *sorted(entry.name for entry in _foreign())]))
 
 
 def load_domain(name: str) -> Domain:
     """Return the domain called `name`.
 
     Raises ConfigError for an unknown name (with near names), RegistryError when two packages offer the name, when the
-    package fails to import, or when it gives something that is no valid `Domain`.
+    package is refused or fails to import, or when it gives something that is no valid `Domain`.
     """
-    points = [point for point in entry_points(group=GROUP) if point.name == name]
-    foreign = {point.value: point for point in points if not point.value.startswith("m6rec_core.")}
-    if name in SHIPPED and not foreign:
+    foreign = [entry for entry in discover(GROUP) if entry.name == name and entry.distribution != CORE]
+    allowed = [entry for entry in foreign if entry.state != "not allowed"]
+    if name in SHIPPED:
+        if allowed:
+            raise RegistryError(
+                f"domain {name!r} is offered by {CORE} and {allowed[0].distribution}; uninstall one of them"
+            )
         return SHIPPED[name]
     if not foreign:
         names = domain_names()
         near = difflib.get_close_matches(name, names, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"no domain is called {name!r}{hint} (known: {', '.join(names)})")
-    if len(foreign) > 1 or name in SHIPPED:
-        owners = sorted({_owner(point) for point in points} | ({"m6rec-core"} if name in SHIPPED else set()))
-        raise RegistryError(f"domain {name!r} is offered by {' and '.join(owners)}; uninstall one of them")
-    return _import(next(iter(foreign.values())))
+    domain = load_entry(GROUP, name)
+    owner, value = (allowed or foreign)[0].distribution, (allowed or foreign)[0].module
+    if not isinstance(domain, Domain):
+        raise RegistryError(f"domain {name!r} of {owner}: {value} is a {type(domain).__name__}, not a Domain")
+    return check_domain(domain, owner)
 
 
 def check_domain(domain: Domain, owner: str) -> Domain:
@@ -96,20 +101,6 @@ def check_domain(domain: Domain, owner: str) -> Domain:
     return domain
 
 
-def _import(point: EntryPoint) -> Domain:
-    try:
-        domain = point.load()
-    except Exception as error:  # whatever a foreign module raises on import must not look like our own fault
-        detail = " ".join(str(error).split())
-        raise RegistryError(
-            f"domain {point.name!r} of {_owner(point)} cannot be imported from {point.value}: "
-            f"{type(error).__name__}: {detail}; repair or uninstall that package"
-        ) from error
-    if not isinstance(domain, Domain):
-        kind = type(domain).__name__
-        raise RegistryError(f"domain {point.name!r} of {_owner(point)}: {point.value} is a {kind}, not a Domain")
-    return check_domain(domain, _owner(point))
-
-
-def _owner(point: EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else point.value
+def _foreign() -> tuple[TaskEntry, ...]:
+    """The domains of other packages that may be used."""
+    return tuple(entry for entry in discover(GROUP) if entry.distribution != CORE and entry.state != "not allowed")

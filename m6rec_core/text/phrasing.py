@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from m6rec_core.config import Domain
+from m6rec_core.errors import DataError
 from m6rec_core.text.template import field_names, render
 from m6rec_core.types import Event, Item
 
@@ -117,12 +118,19 @@ def ago(seconds: float) -> str:
 
 def month_word(timestamp: float) -> str:
     """Return the month of a Unix timestamp in UTC: "December" (paper 3.2)."""
-    return _MONTHS[datetime.fromtimestamp(timestamp, UTC).month - 1]
+    return _MONTHS[_month(timestamp) - 1]
 
 
 def season_word(timestamp: float) -> str:
     """Return the northern season of a Unix timestamp in UTC, by whole months: "winter" is December to February."""
-    return ("winter", "spring", "summer", "autumn")[datetime.fromtimestamp(timestamp, UTC).month % 12 // 3]
+    return ("winter", "spring", "summer", "autumn")[_month(timestamp) % 12 // 3]
+
+
+def _month(timestamp: float) -> int:
+    try:
+        return datetime.fromtimestamp(timestamp, UTC).month
+    except (OverflowError, ValueError, OSError) as error:
+        raise DataError(f"timestamp {timestamp:g} is no date; give seconds since 1970") from error
 
 
 def _nameless(domain: Domain) -> str:

@@ -62,9 +62,11 @@ class RowEncoder:
             else:
                 kept.append((segment, ids))
         if excess > 0:
+            segment, ids = max(kept, key=lambda one: len(one[1]))
             raise DataError(
                 f"{name}: {self.max_tokens + excess} tokens remain after dropping all history, the limit is "
-                f"{self.max_tokens}; shorten the text fields or raise settings.max_tokens"
+                f"{self.max_tokens}; the longest text has {len(ids)}, it begins {segment.text[:40]!r}: shorten it or "
+                "raise settings.max_tokens"
             )
         if len(kept) >= MAX_SEGMENTS - 4:
             raise DataError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -30,13 +32,14 @@ from m6rec_core.config import Mode, SamplingConfig, TrainingConfig, TuningConfig
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import load_task
 from m6rec_core.text.domains import load_domain
-from m6rec_core.tokens.batching import Encoded, Pack, collate, plan_packs
+from m6rec_core.tokens.batching import Encoded, Pack, Tree, collate, plan_packs
 from m6rec_core.training.accelerator import make_accelerator
 from m6rec_core.training.loop import train
 from m6rec_core.training.plan import make_plan
 from m6rec_core.types import Event, Item
 
 PROMPTS = 8
+UNSHARED = "m6rec (prompt, a tree per row)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One side's result. `trained` counts parameters; `tokens` are those that went through the backbone."""
+    """One side's result. `trained` counts parameters; `tokens` are those that went through the backbone.
+
+    `counts`, `each`: samples and seconds of every optimiser step, the update included.
+    """
 
     name: str
     samples: int
@@ -61,11 +67,44 @@ class Timing:
     tokens: int
     trained: int
     seconds: float
+    counts: tuple[int, ...]
+    each: tuple[float, ...]
 
     @property
     def rate(self) -> float:
-        """Samples per second."""
-        return self.samples / self.seconds
+        """Samples per second over all steps."""
+        return sum(self.counts) / sum(self.each)
+
+    @property
+    def rates(self) -> list[float]:
+        """Samples per second of each step."""
+        return [count / seconds for count, seconds in zip(self.counts, self.each, strict=True)]
+
+
+class StepClock:
+    """Takes the time between steps: as the progress of m6rec's loop, or called by the other side."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def start(self, total: int = 0, done: int = 0) -> None:
+        """The first step begins."""
+        self.ends = [time.perf_counter()]
+
+    def step(self, report: object = None) -> None:
+        """A step has ended."""
+        self.ends.append(time.perf_counter())
+
+    def note(self, text: str) -> None:
+        """Evaluations are no part of a step: the first comes before all steps, the last in the last one, both empty."""
+
+    def finish(self) -> None:
+        """Nothing is left open."""
+
+    @property
+    def each(self) -> tuple[float, ...]:
+        """Seconds of every step."""
+        return tuple(after - before for before, after in pairwise(self.ends))
 
 
 def made_up_samples(sample_type: type[Any], users: int, events: int) -> list[Any]:
@@ -102,7 +141,7 @@ def prepare(backbone: Backbone, folder: str, tiny: bool, rows: int, mode: Mode) 
     kind = task.manifest.sample
     samples = made_up_samples(kind, 3, 6) if tiny else real_samples(kind, config.sampling, rows)
     tuned = assemble(task, config, tuning, backbone, seed=0).tuned
-    training = TrainingConfig(evaluations=1, checkpoints=0, packs_per_step=2 if tiny else 8)
+    training = TrainingConfig(evaluations=1, checkpoints=0, packs_per_step=2, pack_tokens=160 if tiny else 512)
     encoded = encode("ctr", tuned, samples, backbone).samples
     packs = plan_packs(encoded, training.pack_tokens, backbone.causal)
     order = make_plan(len(packs), training.packs_per_step, 1, None, training.seed).epoch(0)
@@ -112,17 +151,56 @@ def prepare(backbone: Backbone, folder: str, tiny: bool, rows: int, mode: Mode) 
 
 def time_m6rec(work: Work, name: str) -> Timing:
     """Run m6rec's own training loop over the packs, from packs to the last step."""
+    clock, began = StepClock(), time.perf_counter()
+    run_loop(work, work.packs, work.training, clock)
+    counts = tuple(len(step) for step in work.steps)
+    return timing(work, name, work.packs, counts, clock.each, time.perf_counter() - began)
+
+
+def time_unshared(work: Work, name: str) -> Timing:
+    """The same loop on the same steps with a tree of its own for every row: what is left without the prefix forest."""
+    each: list[float] = []
+    every: list[Pack] = []
+    began = time.perf_counter()
+    for step in work.steps:
+        packs, clock = alone(step, work), StepClock()
+        run_loop(work, packs, work.training.model_copy(update={"packs_per_step": len(packs)}), clock)
+        each += clock.each
+        every += packs
+    counts = tuple(len(step) for step in work.steps)
+    return timing(work, name, every, counts, tuple(each), time.perf_counter() - began)
+
+
+def alone(step: Sequence[Encoded], work: Work) -> list[Pack]:
+    """Rows of similar length side by side within the token budget, none merged with another."""
+    packs: list[list[Tree]] = [[]]
+    room = work.training.pack_tokens
+    for sample in sorted(step, key=lambda s: len(s.rows[0].ids)):
+        (pack,) = plan_packs([sample], work.training.pack_tokens, work.backbone.causal)
+        if packs[-1] and pack.tokens > room:
+            packs.append([])
+            room = work.training.pack_tokens
+        packs[-1] += pack.trees
+        room -= pack.tokens
+    return [Pack(tuple(trees)) for trees in packs]
+
+
+def run_loop(work: Work, packs: list[Pack], training: TrainingConfig, clock: StepClock) -> None:
+    """Train over `packs`, with an evaluation that costs nothing."""
     with tempfile.TemporaryDirectory() as output:
-        accelerator = make_accelerator(work.training, Path(output), cpu=True)
-        began = time.perf_counter()
-        result = train(
-            work.model, work.packs, lambda: {"objective": 0.0}, work.training,
-            collate=partial(collate, vocabulary=work.backbone.spec.vocabulary), accelerator=accelerator,
-            output=Path(output),
+        train(
+            work.model, packs, lambda: {"objective": 0.0}, training,
+            collate=partial(collate, vocabulary=work.backbone.spec.vocabulary),
+            accelerator=make_accelerator(training, Path(output), cpu=True), output=Path(output), progress=clock,
         )  # fmt: skip
-        seconds = time.perf_counter() - began
+
+
+def timing(
+    work: Work, name: str, packs: Sequence[Pack], counts: tuple[int, ...], each: tuple[float, ...], seconds: float
+) -> Timing:
+    """What a side of m6rec came to."""
     trained = sum(p.numel() for p in work.model.parameters() if p.requires_grad)
-    return Timing(name, result.samples, result.steps, sum(p.tokens for p in work.packs), trained, seconds)
+    return Timing(name, sum(counts), len(each), sum(p.tokens for p in packs), trained, seconds, counts, each)
 
 
 def micro_batches(step: Sequence[Encoded], count: int) -> list[list[Encoded]]:
@@ -158,7 +236,7 @@ def peft_model(work: Work, attention: str) -> Any:
 def time_trainer(work: Work, attention: str, rows_per_forward: int, limit: int | None) -> Timing:
     """Run transformers' Trainer over the same rows, grouped into the same optimiser steps (the first `limit` steps)."""
     from torch.utils.data import DataLoader
-    from transformers import Trainer, TrainingArguments
+    from transformers import Trainer, TrainerCallback, TrainingArguments
 
     steps = work.steps[:limit]
     count = max(1, round(sum(map(len, steps)) / len(steps) / rows_per_forward))
@@ -171,20 +249,32 @@ def time_trainer(work: Work, attention: str, rows_per_forward: int, limit: int |
         def get_train_dataloader(self) -> DataLoader[Any]:
             return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
 
+    clock = StepClock()
+
+    class Steps(TrainerCallback):  # type: ignore[misc]
+        """Tells the clock of optimiser steps."""
+
+        def on_train_begin(self, *_given: Any, **_named: Any) -> None:
+            clock.start()
+
+        def on_step_end(self, *_given: Any, **_named: Any) -> None:
+            clock.step()
+
     with tempfile.TemporaryDirectory() as output:
         arguments = TrainingArguments(
             output_dir=output, num_train_epochs=1, gradient_accumulation_steps=count, learning_rate=work.training.lr,
             lr_scheduler_type="cosine", report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
             use_cpu=True, dataloader_pin_memory=False, max_grad_norm=work.training.clip_norm,
         )  # fmt: skip
-        trainer = InGivenOrder(model=model, args=arguments, train_dataset=batches)
+        trainer = InGivenOrder(model=model, args=arguments, train_dataset=batches, callbacks=[Steps()])
         began = time.perf_counter()
         state = trainer.train()
         seconds = time.perf_counter() - began
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     tokens = sum(b["input_ids"].numel() + len(b["labels"]) * PROMPTS for b in batches)
     name = f"Trainer + peft ({attention})"
-    return Timing(name, sum(map(len, steps)), int(state.global_step), tokens, trained, seconds)
+    counts = tuple(map(len, steps))
+    return Timing(name, sum(counts), int(state.global_step), tokens, trained, seconds, counts, clock.each)
 
 
 def load(tiny: bool, scratch: str) -> tuple[Backbone, str]:
@@ -201,33 +291,45 @@ def load(tiny: bool, scratch: str) -> tuple[Backbone, str]:
 
 
 def compare(tiny: bool, rows: int, rows_per_forward: int, limit: int | None) -> list[Timing]:
-    """Time m6rec with prompt tuning (the same parameters) and with its default mode, and the Trainer twice."""
+    """Time m6rec with prompt tuning (the same parameters), in its default mode, and without shared beginnings; and the
+    Trainer twice."""
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as scratch:
         backbone, folder = load(tiny, scratch)
         modes: tuple[Mode, ...] = ("prompt", "option-adapter")
         timings = [time_m6rec(prepare(backbone, folder, tiny, rows, mode), f"m6rec ({mode})") for mode in modes]
         work = prepare(backbone, folder, tiny, rows, "prompt")
+        timings.append(time_unshared(work, UNSHARED))
+        work = prepare(backbone, folder, tiny, rows, "prompt")
         timings += [time_trainer(work, attention, rows_per_forward, limit) for attention in ("sdpa", "eager")]
     return timings
 
 
 def report(timings: Sequence[Timing]) -> Mapping[str, float]:
-    """Print one line per side, and the ratio of m6rec's prompt tuning over the faster Trainer."""
+    """Print a line per side, and the ratios of m6rec's sides to the faster Trainer with their spread over the steps."""
     for t in timings:
         print(
-            f"{t.name:26} {t.samples:6} samples {t.steps:4} steps {t.tokens / t.samples:7.1f} tokens/sample "
+            f"{t.name:31} {t.samples:6} samples {t.steps:4} steps {t.tokens / t.samples:7.1f} tokens/sample "
             f"{t.trained:9,} trained {t.seconds:8.1f} s {t.rate:8.2f} samples/s"
         )
-    best = max(t.rate for t in timings if t.name.startswith("Trainer"))
-    ratios = {t.name: t.rate / best for t in timings if t.name.startswith("m6rec")}
-    print("ratio to the faster Trainer: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
+    best = max((t for t in timings if t.name.startswith("Trainer")), key=lambda t: t.rate)
+    ours = [t for t in timings if t.name.startswith("m6rec")]
+    ratios = {t.name: t.rate / best.rate for t in ours}
+    print(f"ratio to {best.name}, over all steps; median and range of single steps:")
+    for t in ours:
+        steps = [a / b for a, b in zip(t.rates, best.rates, strict=False)]
+        print(f"  {t.name:31} {ratios[t.name]:6.2f}   {median(steps):6.2f} [{min(steps):.2f}, {max(steps):.2f}]")
+    shared, whole = ratios["m6rec (prompt)"] / ratios[UNSHARED], ratios["m6rec (prompt)"]
+    part = f", {math.log(shared) / math.log(whole):.0%} of it on a log scale" if whole > 1 else ""
+    print(f"m6rec (prompt) is {whole:.2f} times as fast; shared beginnings make {shared:.2f} of that{part}")
     return ratios
 
 
 def check_equal_work(timings: Sequence[Timing]) -> None:
     """Both sides saw the same rows in the same number of steps, and prompt tuning trains the same but for a bias."""
-    prompt, _, *trainers = timings
+    prompt, _, unshared, *trainers = timings
+    assert (unshared.samples, unshared.steps, unshared.trained) == (prompt.samples, prompt.steps, prompt.trained)
+    assert unshared.counts == prompt.counts
     for trainer in trainers:
         assert (trainer.samples, trainer.steps) == (prompt.samples, prompt.steps)
         assert abs(trainer.trained - prompt.trained) <= 2
@@ -238,9 +340,13 @@ def test_both_sides_do_the_same_work_on_a_tiny_backbone(capsys: pytest.CaptureFi
     timings = compare(tiny=True, rows=0, rows_per_forward=4, limit=None)
     check_equal_work(timings)
     assert timings[0].samples == 18
+    assert all(len(t.each) == t.steps >= 2 for t in timings)
     assert timings[0].tokens < timings[2].tokens, "shared beginnings are computed once"
+    assert timings[2].tokens <= timings[3].tokens, "a tree per row has no padding, the Trainer's batches have"
     report(timings)
-    assert "ratio" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "ratio to Trainer" in printed
+    assert "shared beginnings make" in printed
 
 
 @pytest.mark.benchmark

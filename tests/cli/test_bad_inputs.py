@@ -77,7 +77,10 @@ TABLES = [
     ({"items.csv": ITEMS.encode() + b"i9,Caf\xe9\n"}, "items.csv, row 5, field 'title': is not UTF-8 text"),
     ({"items.csv": ITEMS + f"i9,{LONG}\n"}, "items.csv, row 5, field 'title': has 100,000 characters"),
     ({"dataset.json": '{"domain": "movis"}'}, "did you mean 'movies'"),
-    ({"events.csv": HEAD + "u,i1,1600000000,rating,4\n" * 5}, "part of the split would be empty"),
+    ({"events.csv": HEAD + "u,i1,1600000000,rating,4\n" * 5}, "logs: the train part of the split would be empty"),
+    ({"events.csv": EVENTS.replace("rating", "click").replace(",1\n", ",\n")}, "logs: events, row 1, field 'value'"),
+    ({"events.jsonl": "{}"}, "logs: events.csv and events.jsonl are both the events table"),
+    ({"users.csv": ""}, "users.csv, field 'user_id': the column is missing"),
 ]  # fmt: skip
 
 
@@ -86,12 +89,44 @@ def test_bad_logs(logs, refused, tmp_path, tables, message):
     assert message in refused("run", "--task", "ctr", "--data", logs(**tables), "--output", tmp_path / "out")
 
 
+def test_settings_in_messages_are_written_as_they_are_set(logs, refused, tmp_path):
+    folder = logs(**{"events.csv": HEAD + "".join(f"u{n % 3},i1,{1_600_000_000 + n},click,\n" for n in range(40))})
+    command = ("run", "--task", "ctr", "--data", folder, "--output", tmp_path / "out")
+    assert "settings.sampling.label.positive_kinds" in refused(*command)
+    asked = ("--set", "settings.sampling.target_kinds=[click]", "--set", "settings.sampling.label.positive_kinds=[buy]")
+    line = refused(*command, *asked)
+    assert "settings.sampling.label.positive_kinds: no event is of kind 'buy' (the events table has: click)" in line
+
+
+def test_an_empty_users_table_is_as_good_as_none(logs, capsys):
+    folder = logs(**{"users.csv": "user_id,age\n"})
+    with pytest.raises(SystemExit) as done:
+        main(["data", "check", str(folder)])
+    assert done.value.code == 0
+    assert "3 users have no row in users.csv" in capsys.readouterr().out
+
+
 def test_a_text_that_no_budget_holds(logs, films, refused, tmp_path):
     folder = logs(**{"items.csv": ITEMS.replace("Film 1", "y" * 9_000)})
     line = refused("run", "--task", "ctr", "--data", folder, "--backbone", films.backbone, "--output", tmp_path / "out",
                    "--set", "tuning.budget=0.9")  # fmt: skip
     assert "tokens remain after dropping all history" in line
     assert "sample u" in line
+    assert "it begins 'yyyyyy" in line
+
+
+def test_what_is_known_to_fail_fails_before_the_backbone_is_loaded(logs, refused, tmp_path):
+    """The backbone is no folder: a command that came so far would say so."""
+    start = ("run", "--task", "ctr", "--backbone", tmp_path / "nowhere", "--output", tmp_path / "out")
+    line = refused(*start, "--data", logs(), "--set", "evaluation.valid_rows=1")
+    assert "the 1 valid rows all have one label, so auc cannot choose the best step" in line
+    line = refused(*start, "--data", tmp_path / "logs", "--set", "evaluation.baselines=[dinn]")
+    assert "there is no baseline 'dinn'" in line
+
+
+def test_more_tokens_than_the_backbone_was_made_for(films, refused, tmp_path):
+    line = refused(*films.command(tmp_path / "out", "--set", "settings.max_tokens=9000"))
+    assert "settings.max_tokens is 9,000, but tiny was pretrained on rows of at most 2,048 tokens" in line
 
 
 OPTIONS = [
@@ -148,6 +183,7 @@ def test_bad_outputs(finished_run, films, refused, tmp_path, monkeypatch):
     assert "holds no run of m6rec" in refused(*films.command(tmp_path / "mine"))
     assert "holds no run of m6rec" in refused(*films.command(tmp_path / "mine", "--resume"))
     assert "no unfinished run" in refused("run", "--task", "ctr", "--resume")
+    assert f"{tmp_path / 'file'} is a file, not a folder" in refused(*films.command(tmp_path / "file" / "out"))
 
 
 @pytest.mark.parametrize(
@@ -262,6 +298,48 @@ def test_parquet_samples_with_a_wrong_column(films, finished_run, refused, tmp_p
     assert f"{tmp_path / 'in.parquet'}, row 1, field 'candidate': field required" in line
 
 
+SAMPLE = {
+    "id": "a", "user_id": "u", "candidate": {"item_id": "i", "fields": {"title": "Heat"}}, "timestamp": 9.0,
+    "statistics": {"item_rate": 0.5, "user_rate": 0.5, "recent_rate": 0.5, "item_count": 1, "user_count": 2},
+}  # fmt: skip
+
+
+def past(*times: float) -> list[dict[str, object]]:
+    return [{"item": {"item_id": "x"}, "kind": "rating", "timestamp": time, "liked": True} for time in times]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"timestamp": float("nan")}, "line 2, field 'timestamp': input should be a finite number"),
+        ({"timestamp": float("inf")}, "line 2, field 'timestamp': input should be a finite number"),
+        ({"statistics": {"item_rate": float("nan")}}, "line 2, field 'statistics.item_rate': input should be a finite"),
+        ({"history": past(1.0, float("nan"))}, "line 2, field 'history.1.timestamp': input should be a finite number"),
+        ({"history": past(1.0, 9.5)}, "line 2, field 'history.1.timestamp': 9.5 is after the sample's own 9; leave it"),
+        ({"history": past(5.0, 1.0)}, "line 2, field 'history.1.timestamp': 1 is before that of the event above it"),
+        ({"candidate": {"item_id": "i", "fields": {"title": "x" * 100_000}}}, "it begins 'xxxx"),
+        ({"id": "a"}, "line 2, field 'id': 'a' was already given in line 1"),
+    ],
+)
+def test_bad_samples_name_line_and_field(films, finished_run, refused, tmp_path, change, message):
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join(json.dumps(one) for one in (SAMPLE, {**SAMPLE, "id": "b", **change})))
+    command = ("predict", "--pack", finished_run / "pack", "--backbone", films.backbone, "--json")
+    line = refused(*command, "--input", path, "--output", tmp_path / "out.jsonl")
+    assert f"{path}, " in line
+    assert message in line
+
+
+@pytest.mark.parametrize("history", [[], past(1.0, 1.0, 9.0)])
+def test_an_empty_history_and_equal_times_are_fine(films, finished_run, tmp_path, history):
+    (tmp_path / "in.jsonl").write_text(json.dumps({**SAMPLE, "history": history}))
+    command = ["predict", "--pack", finished_run / "pack", "--backbone", films.backbone, "--json"]
+    with pytest.raises(SystemExit) as done:
+        main([str(one) for one in (*command, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")])
+    assert done.value.code == 0
+    assert json.loads((tmp_path / "out.jsonl").read_text())["id"] == "a"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -292,7 +370,7 @@ def test_a_full_disk_in_predict(scoring, films, refused, tmp_path, monkeypatch, 
     else:
         monkeypatch.setattr("m6rec_core.types.Prediction.model_dump_json", full)
     arguments = [*scoring[1][:-1], tmp_path / f"out{suffix}", "--backbone", films.backbone, "--json"]
-    assert "the disk is full" in refused(*arguments)
+    assert f"the disk is full for {tmp_path / f'out{suffix}'}" in refused(*arguments)
 
 
 @pytest.mark.parametrize(

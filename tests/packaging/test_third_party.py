@@ -1,4 +1,7 @@
-"""A plugin in its own folder outside the tree: the files of docs/writing-a-plugin.md, built, installed and used."""
+"""Packages in folders outside the tree: the files that the documents print, built, installed and used.
+
+A task plugin (docs/writing-a-plugin.md) and a backbone by name (docs/adding-a-backbone.md).
+"""
 
 import importlib.util
 import json
@@ -11,8 +14,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 PAGE = (ROOT / "docs/writing-a-plugin.md").read_text(encoding="utf-8")
-FILES = dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL))
+FILES = dict(BLOCK.findall(PAGE))
+BACKBONE_FILES = dict(BLOCK.findall((ROOT / "docs/adding-a-backbone.md").read_text(encoding="utf-8")))
 
 MISSING = [name for name in ("pip", "setuptools") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"building a package here needs {', '.join(MISSING)}")
@@ -95,11 +100,11 @@ def install(target: Path, *folders: Path) -> Path:
     return target
 
 
-def run(*arguments: str, path: list[Path]) -> subprocess.CompletedProcess[str]:
-    """Python in a folder of its own, with `path` in front of the import path."""
+def run(*arguments: str, path: list[Path], **variables: str) -> subprocess.CompletedProcess[str]:
+    """Python in a folder of its own, with `path` in front of the import path and `variables` in the environment."""
     known = [str(part) for part in path] + [str(ROOT), os.environ.get("PYTHONPATH", "")]
     unset = ("M6REC_PLUGINS", "M6REC_STRICT")
-    environment = {key: value for key, value in os.environ.items() if key not in unset}
+    environment = {key: value for key, value in os.environ.items() if key not in unset} | variables
     environment["PYTHONPATH"] = os.pathsep.join(part for part in known if part)
     command = [sys.executable, *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=path[0], check=False)
@@ -165,6 +170,51 @@ def test_tutorial_plugin_is_tuned_and_compared_by_m6rec_run(tutorial, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "metrics.json").is_file()
     assert "auc" in done.stdout.lower()
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory):
+    """The backbone package of the documents, installed beside the tutorial's task; and the share its recipe reads."""
+    source = write(tmp_path_factory.mktemp("m6rec-our-decoder"), BACKBONE_FILES)
+    share = tmp_path_factory.mktemp("share")
+    site = install(tmp_path_factory.mktemp("decoder-site"), source)
+    assert run("-c", TINY, str(share / "decoder"), path=[site]).returncode == 0
+    return site, share
+
+
+def test_a_backbone_by_name_tunes_and_serves(tutorial, decoder, tmp_path):
+    site, share = decoder
+    path, named = [tutorial[1], site], {"OUR_MODELS": str(share)}
+    logs = write(tmp_path / "logs", logs_of())
+    settings = ["training.max_steps=1", "tuning.budget=0.9", "tuning.prompts=4", "evaluation.bootstrap=10"]
+    options = [part for setting in settings for part in ("--set", setting)]
+    places = ["--data", str(logs), "--backbone", "our-decoder", "--output", str(tmp_path / "out")]
+    done = run("-m", "m6rec_core", "run", "--task", "popularity-text", *places, *options, path=path, **named)
+    assert done.returncode == 0, done.stderr
+    assert "terms       our-decoder: internal use" in done.stderr
+    assert f"our-decoder is read from {share}" in done.stderr
+    pack = tmp_path / "out" / "pack"
+    assert json.loads((pack / "pack.json").read_text())["backbone"]["name"] == "our-decoder"
+    scored = ["--pack", str(pack), "--data", str(logs), "--output", str(tmp_path / "scores.jsonl")]
+    assert run("-m", "m6rec_core", "predict", *scored, path=path, **named).returncode == 0
+    assert (tmp_path / "scores.jsonl").is_file()
+
+
+def test_a_backbone_by_name_is_listed_and_its_troubles_are_one_line(decoder, tmp_path):
+    site, _ = decoder
+    listed = run("-m", "m6rec_core", "assets", "list", path=[site])
+    assert "our-decoder\tbackbone\tm6rec-our-decoder 0.1.0" in listed.stdout
+    logs = write(tmp_path / "logs", logs_of())
+
+    def refused(backbone: str) -> str:
+        places = ["--data", str(logs), "--backbone", backbone, "--output", str(tmp_path / "out")]
+        done = run("-m", "m6rec_core", "run", "--task", "ctr", *places, path=[site])
+        assert (done.returncode, done.stdout) == (2, "")
+        assert not (tmp_path / "out").exists()
+        return done.stderr.splitlines()[-1]
+
+    assert refused("our-decoder") == ("error: backbone our-decoder: set OUR_MODELS to the folder of the team's models")
+    assert "did you mean 'our-decoder'?" in refused("our-decodr")
 
 
 def test_tutorial_plugin_passes_the_conformance_kit(tutorial):

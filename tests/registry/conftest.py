@@ -1,6 +1,7 @@
 import importlib
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -80,6 +81,12 @@ class Site:
         (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {value or module}\n")
         importlib.invalidate_caches()
         return module
+
+    def module(self, source: str, name: str = "fake_inline") -> ModuleType:
+        """Import `source` as a module that no distribution announces."""
+        (self.folder / f"{name}.py").write_text(source)
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import copy
 import sys
-import types
 from types import SimpleNamespace
 
 import pytest
@@ -181,20 +180,13 @@ def test_specname_and_fewer_arguments_are_fine(site, plugin_source):
 
 def test_the_same_task_twice_in_a_registry_is_refused(site, plugin_source):
     registry = TaskRegistry()
-    registry.add(module_of(plugin_source("alpha"), "fake_a"), "one", "1")
-    message = refusal(registry.add, module_of(plugin_source("alpha"), "fake_b"), "two", "1")
+    registry.add(site.module(plugin_source("alpha"), "fake_a"), "one", "1")
+    message = refusal(registry.add, site.module(plugin_source("alpha"), "fake_b"), "two", "1")
     assert message == "task 'alpha' comes from both one and two"
 
 
-def module_of(source, name="fake_inline"):
-    module = types.ModuleType(name)
-    sys.modules[name] = module  # pydantic looks annotations up there
-    exec(compile(source, name, "exec"), module.__dict__)  # noqa: S102 - the test's own source
-    return module
-
-
 def test_task_from_module_needs_no_installation(site, plugin_source):
-    task = task_from_module(module_of(plugin_source("alpha")))
+    task = task_from_module(site.module(plugin_source("alpha")))
     assert (task.name, task.distribution, task.version) == ("alpha", "fake_inline", "not installed")
 
 
@@ -220,7 +212,7 @@ def test_task_from_module_knows_an_installed_one(site):
 def test_a_wrong_answer_names_hook_task_and_distribution(site, plugin_source, change, call, expected):
     source = plugin_source("alpha")
     assert change[0] in source
-    task = task_from_module(module_of(source.replace(*change)))
+    task = task_from_module(site.module(source.replace(*change)))
     view = view_of(task)
     head = torch.nn.Linear(4, 1)
     calls = {
@@ -236,7 +228,7 @@ def test_a_wrong_answer_names_hook_task_and_distribution(site, plugin_source, ch
 
 def test_an_exception_in_a_hook_keeps_its_type_and_names_the_plugin(site, plugin_source):
     source = plugin_source("alpha").replace("return torch.nn.Linear(backbone.hidden, 1)", "return 1 / 0")
-    task = task_from_module(module_of(source))
+    task = task_from_module(site.module(source))
     with pytest.raises(ZeroDivisionError) as caught:
         task.build_head(CONFIG, SPEC)
     assert caught.value.__notes__ == ["in hook build_head of task alpha (fake_inline not installed)"]
@@ -245,7 +237,7 @@ def test_an_exception_in_a_hook_keeps_its_type_and_names_the_plugin(site, plugin
 def test_a_users_error_passes_unchanged(site, plugin_source):
     body = "from m6rec_core.errors import DataError; raise DataError('row 3')"
     task = task_from_module(
-        module_of(plugin_source("alpha").replace("return torch.nn.Linear(backbone.hidden, 1)", body))
+        site.module(plugin_source("alpha").replace("return torch.nn.Linear(backbone.hidden, 1)", body))
     )
     with pytest.raises(DataError, match="row 3") as caught:
         task.build_head(CONFIG, SPEC)

@@ -4,11 +4,14 @@ import pytest
 
 from m6rec_core.config import Domain
 from m6rec_core.errors import ConfigError, RegistryError
+from m6rec_core.registry import entries
 from m6rec_core.text import domains
 from m6rec_core.text.domains import MOVIES, PRODUCTS, check_domain, domain_names, load_domain
 
 
 class Distribution:
+    version, requires = "1.0", ()
+
     def __init__(self, name):
         self.name = name
 
@@ -20,7 +23,7 @@ def offer(monkeypatch, *points):
         point = importlib.metadata.EntryPoint(name, value, domains.GROUP)
         vars(point)["dist"] = Distribution(owner)
         made.append(point)
-    monkeypatch.setattr(domains, "entry_points", lambda group: made)
+    monkeypatch.setattr(entries, "entry_points", lambda group: made)
 
 
 def test_shipped_domains_work_without_package_metadata(monkeypatch):
@@ -51,9 +54,9 @@ def test_a_package_adds_a_domain(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("raise RuntimeError('out of\\nflour')", "cannot be imported from .*RuntimeError: out of flour"),
+        ("raise RuntimeError('out of\\nflour')", "importing .* failed with RuntimeError: out of flour"),
         ("D = 3", "is a int, not a Domain"),
-        ("", "cannot be imported"),
+        ("", "importing .* failed with AttributeError"),
     ],
 )
 def test_a_broken_package_is_one_clear_line_and_harms_no_other(monkeypatch, tmp_path, source, message):
@@ -72,8 +75,17 @@ def test_two_packages_with_one_name_are_both_named(monkeypatch):
     offer(monkeypatch, ("wine", "a:D", "dist-a"), ("wine", "b:D", "dist-b"), ("movies", "c:D", "dist-c"))
     with pytest.raises(RegistryError, match="dist-a and dist-b"):
         load_domain("wine")
-    with pytest.raises(RegistryError, match="dist-c and m6rec-core"):
+    with pytest.raises(RegistryError, match="m6rec-core and dist-c"):
         load_domain("movies")
+
+
+def test_the_allow_list_holds_for_domains(monkeypatch):
+    offer(monkeypatch, ("wine", "a:D", "dist-a"), ("movies", "c:D", "dist-c"))
+    monkeypatch.setenv("M6REC_PLUGINS", "ctr")
+    assert domain_names() == ("movies", "products")
+    assert load_domain("movies") is MOVIES
+    with pytest.raises(RegistryError, match=r"domain 'wine' of dist-a 1\.0 is not allowed: M6REC_PLUGINS"):
+        load_domain("wine")
 
 
 def test_templates_are_checked():
