@@ -84,7 +84,7 @@ METHODS = (
 )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(source=st.text(min_size=1, max_size=12), seed=st.integers(0, 999), markers=st.booleans(),
        config=st.sampled_from(METHODS))  # fmt: skip
 def test_texts_are_of_the_set(large, tuned, source, seed, markers, config):
