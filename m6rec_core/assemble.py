@@ -14,12 +14,12 @@ from m6rec_core.errors import ConfigError, PackError
 from m6rec_core.hookspecs import HOOK_API
 from m6rec_core.model import TunedTask
 from m6rec_core.tokens.batching import Encoded
-from m6rec_core.tokens.encode import RowEncoder
+from m6rec_core.tokens.encode import RowEncoder, TokenRow
 from m6rec_core.tuning.budget import TuningPlan, plan
 from m6rec_core.tuning.modes import MODES
 from m6rec_core.tuning.pack import PackManifest, check_pack, load_state, read_manifest
 from m6rec_core.tuning.task import build_tuning
-from m6rec_core.types import Sample
+from m6rec_core.types import Sample, TextRow
 
 if TYPE_CHECKING:
     from torch import nn
@@ -134,9 +134,18 @@ def encode(name: str, tuned: TunedTask, samples: Sequence[Sample], backbone: Bac
     )
     encoded: list[Encoded] = []
     truncated = dropped = 0
+    known: dict[TextRow, TokenRow] = {}
+
+    def tokens(row: TextRow, sample: Sample) -> TokenRow:
+        # Rows of many samples may be the same text, as items are in histories: they become one object.
+        found = known.get(row)
+        if found is None:
+            found = known[row] = encoder(row, f"sample {sample.id}")
+        return found
+
     for index, sample in enumerate(samples):
         serialized = tuned.task.serialize_sample(sample, tuned.config)
-        rows = tuple(encoder(row, f"sample {sample.id}") for row in serialized.rows)
+        rows = tuple(tokens(row, sample) for row in serialized.rows)
         truncated += sum(row.dropped > 0 for row in rows)
         dropped += sum(row.dropped for row in rows)
         encoded.append(Encoded(name, index, sample, rows))

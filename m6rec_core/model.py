@@ -161,6 +161,20 @@ class M6Rec(nn.Module):
             name: self._tasks[name].decode(self.heads[name], view, self.generate(name)) for name, view in views.items()
         }
 
+    def decode(self, name: str, samples: tuple[Sample, ...], sample_of_row: Tensor, hidden: Tensor) -> list[Prediction]:
+        """Predictions of samples from states [R, D] of their text rows, computed before; without scored tokens."""
+        nothing = torch.zeros(0, dtype=torch.int64, device=hidden.device)
+        view = TaskView(
+            task=name,
+            samples=samples,
+            sample_of_row=sample_of_row,
+            hidden=hidden,
+            options=self.tuning(name).options(),
+            scored=ScoredTokens(hidden=hidden[:0], ids=nothing, row=nothing),
+            vocabulary=self.backbone.vocabulary,
+        )
+        return list(self._tasks[name].decode(self.heads[name], view, self.generate(name)))
+
     def generate(self, name: str) -> Generate:
         """What continues rows of the task instance `name`; made once."""
         if name not in self._generate:

@@ -251,17 +251,36 @@ class ClassHead(Protocol):
         ...
 
 
-@runtime_checkable
-class FittedHead(Protocol):
-    """A head that has a closed-form start on the frozen backbone's states.
+@dataclass(frozen=True, slots=True, eq=False)
+class RowStates:
+    """Read-out states of the text rows of samples, each distinct row once.
 
-    A head may have this method; with `tuning.init` "fitted" the core calls it once before the first step, on every
-    process with the same arguments, after `prepare`; it must be deterministic.
+    `distinct` [Q, D]: one state per distinct row. `index` [R]: which of them each row has. `sample_of_row` [R]: the
+    sample of each row, ascending; the rows of a sample keep their order.
     """
 
-    def fit(self, samples: Sequence[Sample], hidden: Tensor, sample_of_row: Tensor) -> None:
-        """Set parameters from the training samples, n >= 1: `hidden` [R, D] are the read-out states of their text rows,
-        `sample_of_row` [R] which sample each belongs to, ascending; a sample's rows keep their order."""
+    distinct: Tensor
+    index: Tensor
+    sample_of_row: Tensor
+
+    @property
+    def rows(self) -> Tensor:
+        """The state of each row [R, D]."""
+        return self.distinct[self.index]
+
+
+@runtime_checkable
+class FittedHead(Protocol):
+    """A head that is fitted to the frozen backbone's states before the first step: in closed form, or by steps of its
+    own, which cost little because the states are computed once.
+
+    A head may have this method; with `tuning.init` "fitted" the core calls it once before the first step, on every
+    process with the same arguments, after `prepare`, without gradients; it must be deterministic.
+    """
+
+    def fit(self, samples: Sequence[Sample], states: RowStates, say: Callable[[str], None]) -> None:
+        """Set parameters and buffers from the training samples, n >= 1, and the states of their text rows; `say` tells
+        the user one line."""
         ...
 
 

@@ -19,7 +19,8 @@ from m6rec_core.logs.sample_folder import SampleFolder, find_files, open_sample_
 from m6rec_core.logs.samples import SampleTable, build_samples
 from m6rec_core.logs.schema import Logs
 from m6rec_core.registry import Task
-from m6rec_core.tokens.batching import Pack, plan_packs
+from m6rec_core.serving.distinct import distinct_rows
+from m6rec_core.tokens.batching import Encoded, Pack, plan_packs
 from m6rec_core.types import BehaviourSample, Sample
 
 Rows = NDArray[np.int64]
@@ -61,8 +62,13 @@ class OwnRows:
 
 @dataclass(frozen=True, slots=True)
 class PackedPart:
-    """One part as packs; sample `index` counts within the part."""
+    """One part as token rows and as packs; sample `index` counts within the part.
 
+    `packs` is empty where nobody reads whole samples and rows recur (`DistinctRows.repeats`): the distinct rows do.
+    `tokens`: of the packs, or of the distinct rows.
+    """
+
+    encoded: tuple[Encoded, ...]
     packs: tuple[Pack, ...]
     samples: int
     tokens: int
@@ -176,13 +182,23 @@ def _choose_scored(task: Task, config: RunConfig, logs: Logs) -> RunRows:
 
 
 def pack_part(
-    name: str, assembled: Assembled, samples: Sequence[Sample], backbone: Backbone, pack_tokens: int
+    name: str,
+    assembled: Assembled,
+    samples: Sequence[Sample],
+    backbone: Backbone,
+    pack_tokens: int,
+    whole: bool = True,
 ) -> PackedPart:
-    """Serialise, encode and pack the samples of a part."""
+    """Serialise, encode and pack the samples of a part. `whole`: whether steps or scores need the packs of it."""
     encoded = encode(name, assembled.tuned, samples, backbone)
-    packs = plan_packs(encoded.samples, pack_tokens, backbone.causal)
+    rows, needed = encoded.samples, True
+    if not whole:
+        distinct = distinct_rows(rows)
+        rows, needed = (distinct.rows, False) if distinct.repeats else (rows, True)
+    packs = plan_packs(rows, pack_tokens, backbone.causal)
     return PackedPart(
-        packs=tuple(packs),
+        encoded=encoded.samples,
+        packs=tuple(packs) if needed else (),
         samples=len(encoded.samples),
         tokens=sum(p.tokens for p in packs),
         truncated_rows=encoded.truncated_rows,

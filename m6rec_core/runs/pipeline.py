@@ -119,7 +119,11 @@ def prepare(
         if isinstance(assembled.tuned.head, PreparedHead) and samples["train"]:
             assembled.tuned.head.prepare(samples["train"])
         budget = config.training.pack_tokens
-        parts = {part: pack_part(task.name, assembled, samples[part], backbone, budget) for part in PARTS}
+        # Rows of a task's own protocol are answered for, not scored pack by pack; only steps need their packs.
+        whole = set(PARTS) if isinstance(rows, RunRows) else {"train"} if config.training.max_steps != 0 else set()
+        parts = {
+            part: pack_part(task.name, assembled, samples[part], backbone, budget, part in whole) for part in PARTS
+        }
     return Prepared(task, config, rows, backbone, assembled, parts, data)
 
 

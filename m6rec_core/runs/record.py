@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from m6rec_core.runs import files
 from m6rec_core.runs.compare import Contender
 from m6rec_core.runs.data import PARTS, OwnRows, PackedPart, RunData, RunRows
 from m6rec_core.runs.predictions import write_predictions
+from m6rec_core.serving.distinct import KeptStates
 from m6rec_core.training.loop import TrainResult
 from m6rec_core.tuning.modes import MODES
 from m6rec_core.tuning.pack import PackManifest, PackPlugin, pack_backbone, save_pack
@@ -29,7 +30,7 @@ from m6rec_core.tuning.pack import PackManifest, PackPlugin, pack_backbone, save
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """Everything a run needs before it tunes. `data`: what the rows come from."""
+    """Everything a run needs before it tunes. `data`: what the rows come from; `kept`: states computed on the way."""
 
     task: Task
     config: RunConfig
@@ -38,6 +39,7 @@ class Prepared:
     assembled: Assembled
     parts: Mapping[str, PackedPart]
     data: RunData
+    kept: KeptStates = field(default_factory=KeptStates)
 
 
 def record(

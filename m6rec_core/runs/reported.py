@@ -20,6 +20,7 @@ from m6rec_core.runs.files import replacing
 from m6rec_core.runs.found import Clock, Found
 from m6rec_core.runs.progress import counting
 from m6rec_core.runs.record import Prepared
+from m6rec_core.serving.distinct import KeptStates, decode_states, distinct_rows, read_states
 from m6rec_core.serving.opening import Opened, summary_int
 from m6rec_core.serving.scoring import gather_predictions, own_packs
 from m6rec_core.tokens.batching import Pack, collate, plan_packs
@@ -41,14 +42,25 @@ class Asking:
     pack_tokens: int
     accelerator: Accelerator
     shown: bool
+    kept: KeptStates
 
     def answer(self, samples: Sequence[Sample], title: str) -> list[Prediction]:
         """See `m6rec_core.types.Answer`."""
-        packs = self._packs(samples)
+        name, backbone = self.tuned.task.name, self.model.backbone
+        encoded = encode(name, self.tuned, samples, backbone).samples
+        found = distinct_rows(encoded)
+        known = len(self.kept.known(self.model, name, found.rows))
+        if found.saves(known):
+            share = -(-(len(found.rows) - known) // self.accelerator.num_processes)
+            with counting(f"{title}, new texts", share, self.shown and share > 0) as tick:
+                states = read_states(
+                    self.model, name, found, self.pack_tokens, self.accelerator.device, self.accelerator, tick,
+                    self.kept,
+                )  # fmt: skip
+            return decode_states(self.model, name, samples, states, self.accelerator)
+        packs = plan_packs(encoded, self.pack_tokens, backbone.causal)
         with counting(title, self._share(packs), self.shown) as tick:
-            return gather_predictions(
-                self.model, self.tuned.task.name, packs, self.accelerator, len(samples), tick=tick
-            )
+            return gather_predictions(self.model, name, packs, self.accelerator, len(samples), tick=tick)
 
     @torch.no_grad()
     def losses(self, samples: Sequence[Sample], title: str) -> list[float]:
@@ -81,7 +93,7 @@ def view_of(
 ) -> RunView:
     """The run as the task's evaluation sees it; `progress`: whether its answers show a bar."""
     config, tuned = prepared.config, prepared.assembled.tuned
-    asking = Asking(tuned, model, config.training.pack_tokens, accelerator, shown and progress)
+    asking = Asking(tuned, model, config.training.pack_tokens, accelerator, shown and progress, prepared.kept)
     return RunView(
         parts=rows.parts,
         settings=tuned.config,
@@ -154,7 +166,7 @@ def report_pack(opened: Opened, data: RunData, split: str, rows: int | None, sho
     used = draw(whole[split], rows, 0)
     accelerator = make_accelerator(TrainingConfig(), Path())
     tuned = opened.assembled.tuned
-    asking = Asking(tuned, opened.model, opened.pack_tokens, accelerator, shown)
+    asking = Asking(tuned, opened.model, opened.pack_tokens, accelerator, shown, KeptStates())
     view = RunView(
         parts={**whole, "test": used},
         settings=opened.settings,

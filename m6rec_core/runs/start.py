@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,11 +11,9 @@ from m6rec_core.errors import RegistryError
 from m6rec_core.model import M6Rec
 from m6rec_core.runs.progress import counting
 from m6rec_core.runs.record import Prepared
-from m6rec_core.serving.scoring import own_packs
-from m6rec_core.tokens.batching import collate
-from m6rec_core.training.gather import gather_rows
+from m6rec_core.serving.distinct import distinct_rows, read_states
 from m6rec_core.tuning.fit import PRIOR_ROWS, fit_options
-from m6rec_core.types import ClassHead, FittedHead
+from m6rec_core.types import ClassHead, FittedHead, RowStates
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -34,20 +32,21 @@ def fit_start(prepared: Prepared, model: M6Rec, accelerator: Accelerator, shown:
     if prepared.config.tuning.init != "fitted":
         return False
     if isinstance(head, FittedHead):
-        states, sample_of_row = _states(prepared, model.to(accelerator.device), accelerator, shown)
-        device = accelerator.device
-        head.fit(prepared.rows.samples("train"), states.to(device), sample_of_row.to(device))
+        states = _states(prepared, model.to(accelerator.device), accelerator, shown)
+        head.fit(prepared.rows.samples("train"), states, _say if shown else _silent)
         return True
     options = tuned.tuning.options()
     if soft is None or options is None or not isinstance(head, ClassHead):
         return False
-    states, sample_of_row = _states(prepared, model.to(accelerator.device), accelerator, shown)
-    if len(states) != int(sample_of_row[-1]) + 1:
+    states = _states(prepared, model.to(accelerator.device), accelerator, shown)
+    if len(states.index) != prepared.parts["train"].samples:
         raise RegistryError(
             f"task {prepared.task.name!r}: a head with `option_indices` needs samples of one text row each"
         )
     label = _labels(head, prepared, len(options))
-    soft.prompts[-len(options) :] = fit_options(states, label, options.cpu(), PRIOR_ROWS / len(label)).to(options)
+    soft.prompts[-len(options) :] = fit_options(states.rows.cpu(), label, options.cpu(), PRIOR_ROWS / len(label)).to(
+        options
+    )
     return True
 
 
@@ -62,35 +61,21 @@ def _labels(head: ClassHead, prepared: Prepared, options: int) -> Tensor:
     return label
 
 
-def _states(prepared: Prepared, model: M6Rec, accelerator: Accelerator, shown: bool) -> tuple[Tensor, Tensor]:
-    """Read-out states [R, D] of the training samples' rows in their order, and the sample of each row [R]; the same on
-    every rank, on the CPU.
+def _states(prepared: Prepared, model: M6Rec, accelerator: Accelerator, shown: bool) -> RowStates:
+    """Read-out states of the training samples' rows in their order, each distinct row read once; the same on every
+    rank.
     """
-    name, packs = prepared.task.name, prepared.parts["train"].packs
-    rows_of = [0] * prepared.parts["train"].samples
-    for pack in packs:
-        for sample in (s for tree in pack.trees for s in tree.samples):
-            rows_of[sample.index] = len(sample.rows)
-    first = [0, *accumulate(rows_of)]
-    own = own_packs(packs, accelerator)
-    places: list[int] = []
-    states: list[Tensor] = []
-    model.eval()
-    with counting("reading training rows", sum(pack.samples for pack in own), shown) as tick:
-        for pack in own:
-            batch = collate([pack], model.backbone.spec.vocabulary).to(accelerator.device)
-            view = model.views(batch)[name]
-            places.extend(
-                place for index in batch.tasks[name].indices for place in range(first[index], first[index + 1])
-            )
-            states.append(view.hidden)
-            tick(len(view.samples))
-    width = prepared.backbone.spec.hidden
-    table = torch.cat(states) if states else torch.zeros(0, width, dtype=_float(model), device=accelerator.device)
-    gathered = gather_rows(accelerator, torch.tensor(places, dtype=torch.int64), table, first[-1])
-    return gathered, torch.repeat_interleave(torch.tensor(rows_of))
+    found = distinct_rows(prepared.parts["train"].encoded)
+    kept = prepared.kept if found.repeats else None
+    budget = prepared.config.training.pack_tokens
+    share = -(-len(found.rows) // accelerator.num_processes)
+    with counting("reading training rows", share, shown) as tick:
+        return read_states(model, prepared.task.name, found, budget, accelerator.device, accelerator, tick, kept)
 
 
-def _float(model: M6Rec) -> torch.dtype:
-    """The type of read-out states."""
-    return torch.promote_types(model.backbone.dtype, torch.float32)
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _silent(line: str) -> None:
+    """Say nothing: another process than the main one, or a run for a machine."""

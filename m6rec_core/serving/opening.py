@@ -18,6 +18,7 @@ from m6rec_core.errors import BackboneError, PackError
 from m6rec_core.late.opening import open_cache
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task, load_task
+from m6rec_core.serving.distinct import decode_states, distinct_rows, read_states
 from m6rec_core.serving.scoring import Tick, in_order, predict_packs
 from m6rec_core.tokens.batching import Encoded, plan_packs
 from m6rec_core.tuning.pack import PackManifest, read_manifest
@@ -56,9 +57,15 @@ class Opened:
 
     def answer(self, samples: Sequence[Encoded], tick: Tick = lambda _samples: None) -> list[Prediction]:
         """Predictions in the order of `samples`, whose `index` counts from 0."""
+        name, found = self.task.name, distinct_rows(samples)
+        if found.repeats:
+            states = read_states(self.model, name, found, self.pack_tokens, self.device)
+            answers = decode_states(self.model, name, [one.sample for one in samples], states)
+            tick(len(samples))
+            return answers
         packs = plan_packs(samples, self.pack_tokens, self.backbone.causal)
-        found = dict(predict_packs(self.model, self.task.name, packs, self.device, tick=tick))
-        return in_order(found, len(samples))
+        answered = dict(predict_packs(self.model, name, packs, self.device, tick=tick))
+        return in_order(answered, len(samples))
 
 
 def open_pack(path: Path, backbone: str | None, precision: str | None, say: Say = lambda _line: None) -> Opened:
