@@ -66,7 +66,7 @@ class KeptStates:
 
     def known(self, model: M6Rec, name: str, rows: Sequence[Encoded]) -> dict[int, Tensor]:
         """The states kept of these rows, by place; all are forgotten if prompts, markers or adapters have changed."""
-        mark = _mark(model, name)
+        mark = _mark(model, name, rows)
         if mark != self._mark:
             self._states.clear()
             self._mark = mark
@@ -78,14 +78,16 @@ class KeptStates:
         self._states.update(zip((_key(one.rows[0]) for one in rows), states.cpu().unbind(), strict=True))
 
 
-def _mark(model: M6Rec, name: str) -> bytes:
-    """A digest of all that a state depends on besides its row and the frozen backbone."""
-    digest = sha256(name.encode())
+def _mark(model: M6Rec, name: str, rows: Sequence[Encoded]) -> bytes:
+    """A digest of all that the states of rows depend on besides their text and the frozen backbone."""
+    marked = any(max(one.rows[0].ids) >= model.backbone.spec.vocabulary for one in rows)
     parts = [model.tuning(name).state_dict()]
     if any(parameter.requires_grad for parameter in model.backbone.parameters()):
         parts.append(model.backbone.state_dict())
+    digest = sha256(f"{name} {marked}".encode())
     for key, value in (pair for part in parts for pair in part.items()):
-        digest.update(key.encode() + value.detach().cpu().double().numpy().tobytes())
+        if marked or not key.startswith("marker_embeddings."):
+            digest.update(key.encode() + value.detach().cpu().double().numpy().tobytes())
     return digest.digest()
 
 

@@ -90,12 +90,12 @@ class _Builder:
     generator: np.random.Generator
 
     def pairs(self, code: int) -> list[RetrievalSample]:
-        """The training pairs of a user, oldest first."""
+        """The training pairs of a user, oldest first; of "events" the last one, which shows the sequence."""
         left, unseen = self.split.left, self.split.unseen
         events = left.events[code]
         events = events[:-HELD_OUT] if len(events) > HELD_OUT else events
         events = events[~unseen[left.item[events]]]
-        most = self.config.pairs_per_user
+        most = 1 if self.config.user == "events" else self.config.pairs_per_user
         first = 1 if most is None else max(1, len(events) - most)
         return [self._sample(code, events, place, True) for place in range(first, len(events))]
 

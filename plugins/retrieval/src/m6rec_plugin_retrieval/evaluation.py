@@ -57,7 +57,8 @@ class FullRanking:
         catalogue = open_catalogue(run.logs, run.parts, config, run.seed)
         targets = codes_of(catalogue, rows)
         skip = _skipped(catalogue, rows, config)
-        items, users = encode_items(run, catalogue.items), encode_users(run, rows)
+        # Users first: the texts of their events are computed once and known when the catalogue is encoded.
+        users, items = encode_users(run, rows), encode_items(run, catalogue.items)
         if not run.main:
             return Report((), (), {})
         model = rank_vectors(users, items, targets, skip)

@@ -1,9 +1,9 @@
-"""The head: two projections to unit vectors, and the softmax over the items of a step (paper 3.2)."""
+"""The heads: what makes unit vectors of users and items, and the softmax over the items of a step (paper 3.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -12,14 +12,34 @@ from torch import Tensor, nn
 
 from m6rec_core.errors import DataError
 from m6rec_core.heads.projection import ContrastiveProjection, in_batch_losses
-from m6rec_core.types import BackboneSpec, Item, Prediction, Sample, TaskView
+from m6rec_core.types import BackboneSpec, Item, Prediction, RowStates, Sample, TaskView
+from m6rec_plugin_retrieval.event_encoder import EventEncoder
+from m6rec_plugin_retrieval.event_fit import FitPlan, fit_events, user_sequences
 from m6rec_plugin_retrieval.sample import RetrievalPrediction, RetrievalSample
 from m6rec_plugin_retrieval.settings import RetrievalConfig
 from m6rec_plugin_retrieval.start import fitted
 
 
+class VectorHead(Protocol):
+    """What turns the states of a view into vectors of length 1."""
+
+    config: RetrievalConfig
+
+    def users(self, states: Tensor, first: Tensor, count: Tensor) -> Tensor:
+        """Vectors [N, width] of users whose rows are first .. first + count - 1 of `states` [R, D], oldest first."""
+        ...
+
+    def items(self, states: Tensor) -> Tensor:
+        """Vectors [N, width] of items from the states [N, D] of their rows."""
+        ...
+
+    def scale(self) -> Tensor | float:
+        """What scores are multiplied by: 1 / temperature."""
+        ...
+
+
 class RetrievalHead(nn.Module):
-    """Users and items as vectors of length 1."""
+    """Users written as one text and items as vectors of length 1."""
 
     def __init__(self, config: RetrievalConfig, backbone: BackboneSpec) -> None:
         """Build the projections; `fit` sets their start."""
@@ -27,14 +47,29 @@ class RetrievalHead(nn.Module):
         self.projection = ContrastiveProjection(backbone.hidden, config.width, config.temperature, bias=True)
         self.config = config
 
+    def users(self, states: Tensor, first: Tensor, count: Tensor) -> Tensor:
+        """See `VectorHead`; a user is one row."""
+        del count
+        return self.projection.users(states[first])
+
+    def items(self, states: Tensor) -> Tensor:
+        """See `VectorHead`."""
+        return self.projection.items(states)
+
+    def scale(self) -> float:
+        """See `VectorHead`; a constant."""
+        return 1.0 / self.projection.temperature
+
     @torch.no_grad()
-    def fit(self, samples: Sequence[Sample], hidden: Tensor, sample_of_row: Tensor) -> None:
+    def fit(self, samples: Sequence[Sample], states: RowStates, say: Callable[[str], None]) -> None:
         """Start both projections in closed form on the frozen states of the training pairs; see `start.fitted`."""
+        del say
         pairs = [_pair(cast(RetrievalSample, sample)) for sample in samples]
-        rows = Rows.of(pairs, sample_of_row)
+        rows = Rows.of(pairs, states.sample_of_row)
         if len(pairs) < 2:
             raise DataError(f"{len(pairs)} training pair: a start fitted to pairs needs at least 2; use more --shots")
-        start = fitted(hidden[rows.user], hidden[rows.own], self.config.width, self.config.ridge)
+        users, items = (states.distinct[states.index[one]] for one in (rows.user, rows.own))
+        start = fitted(users, items, self.config.width, self.config.ridge)
         for layer, (weight, bias) in (
             (self.projection.user_projection, start.user),
             (self.projection.item_projection, start.item),
@@ -43,27 +78,64 @@ class RetrievalHead(nn.Module):
             layer.bias.copy_(bias)
 
 
-class Rows:
-    """Where the rows of pairs lie in a view: `user`, `own` [N], `negatives` [K] are row numbers, K over all pairs."""
+class EventsHead(nn.Module):
+    """Users as the sequence of their events' item texts; see `event_encoder`."""
 
-    def __init__(self, user: Tensor, own: Tensor, negatives: Tensor) -> None:
-        """Keep the three."""
-        self.user, self.own, self.negatives = user, own, negatives
+    def __init__(self, config: RetrievalConfig, backbone: BackboneSpec) -> None:
+        """Build the encoder; `fit` trains it. The seed of the fit follows from the global generator, as weights do."""
+        super().__init__()
+        self.encoder = EventEncoder(backbone.hidden, config.width, config.longest, config.temperature)
+        self.config = config
+        self._seed = int(torch.randint(2**31, ()))
+
+    def users(self, states: Tensor, first: Tensor, count: Tensor) -> Tensor:
+        """See `VectorHead`; a row for each event."""
+        return self.encoder.users(states, first, count)
+
+    def items(self, states: Tensor) -> Tensor:
+        """See `VectorHead`."""
+        return self.encoder.items(self.encoder.components(states))
+
+    def scale(self) -> Tensor:
+        """See `VectorHead`; learnt."""
+        return self.encoder.log_scale.exp()
+
+    def fit(self, samples: Sequence[Sample], states: RowStates, say: Callable[[str], None]) -> None:
+        """Train the encoder on the frozen states of the users' events; see `event_fit`."""
+        pairs = [_pair(cast(RetrievalSample, sample)) for sample in samples]
+        plan = FitPlan(self.config.fit_epochs, self.config.fit_dropout, self._seed)
+        fit_events(self.encoder, user_sequences(pairs, states), states.distinct, plan, say)
+
+
+class Rows:
+    """Where the rows of samples lie in a view: `user` [N] is the first row of a user and `count` [N] how many it has,
+    `own` [N] the candidate's, `negatives` [K] over all samples."""
+
+    def __init__(self, user: Tensor, count: Tensor, own: Tensor, negatives: Tensor) -> None:
+        """Keep the four."""
+        self.user, self.count, self.own, self.negatives = user, count, own, negatives
 
     @classmethod
     def of(cls, samples: Sequence[RetrievalSample], sample_of_row: Tensor) -> Rows:
-        """Find them: a pair's rows are its user's, its candidate's, its negatives'."""
-        first = torch.searchsorted(sample_of_row.contiguous(), torch.arange(len(samples), device=sample_of_row.device))
-        spare = [int(first[n]) + 2 + k for n, sample in enumerate(samples) for k in range(len(sample.negatives))]
-        return cls(first, first + 1, torch.tensor(spare, dtype=torch.int64, device=first.device))
+        """Find them: a sample's rows are its user's, its candidate's, its negatives'."""
+        device = sample_of_row.device
+        first = torch.searchsorted(sample_of_row.contiguous(), torch.arange(len(samples), device=device))
+        total = torch.bincount(sample_of_row, minlength=len(samples))
+        after = [
+            len(sample.negatives) + 1 if sample.candidate is not None else 0 for sample in samples
+        ]  # rows behind the user's
+        count = total - torch.tensor(after, device=device)
+        own = first + count
+        spare = [int(own[n]) + 1 + k for n, sample in enumerate(samples) for k in range(len(sample.negatives))]
+        return cls(first, count, own, torch.tensor(spare, dtype=torch.int64, device=device))
 
 
-def pair_losses(head: RetrievalHead, view: TaskView) -> Tensor:
+def pair_losses(head: VectorHead, view: TaskView) -> Tensor:
     """The loss of each pair [N]: its own item against those of the other pairs and all hard negatives of the step."""
     pairs = [_pair(cast(RetrievalSample, sample)) for sample in view.samples]
     rows, config = Rows.of(pairs, view.sample_of_row), head.config
-    users = head.projection.users(view.hidden[rows.user])
-    items = head.projection.items(view.hidden[torch.cat([rows.own, rows.negatives])])
+    users = head.users(view.hidden, rows.user, rows.count)
+    items = head.items(view.hidden[torch.cat([rows.own, rows.negatives])])
     excluded = torch.from_numpy(no_negatives(pairs, config.mask_history)).to(users.device)
     shares = None
     if config.popularity_correction:
@@ -71,7 +143,7 @@ def pair_losses(head: RetrievalHead, view: TaskView) -> Tensor:
         values = [pair.log_share for pair in pairs]
         values += [min(values)] * len(rows.negatives)
         shares = torch.tensor(values, dtype=users.dtype, device=users.device)
-    return in_batch_losses(users @ items.T / head.projection.temperature, excluded, shares)
+    return in_batch_losses(users @ items.T * head.scale(), excluded, shares)
 
 
 def no_negatives(pairs: Sequence[RetrievalSample], mask_history: bool) -> NDArray[np.bool_]:
@@ -96,16 +168,19 @@ def no_negatives(pairs: Sequence[RetrievalSample], mask_history: bool) -> NDArra
     return excluded
 
 
-def predictions(head: RetrievalHead, view: TaskView) -> list[Prediction]:
-    """The vector of each sample's first row: the user's where there is a history, else the item's."""
+def predictions(head: VectorHead, view: TaskView) -> list[Prediction]:
+    """The vector of each sample's user where it has a history, else that of its item."""
     samples = [cast(RetrievalSample, sample) for sample in view.samples]
-    device = view.sample_of_row.device
-    first = torch.searchsorted(view.sample_of_row.contiguous(), torch.arange(len(samples), device=device))
-    hidden = view.hidden[first]
-    is_user = torch.tensor([bool(sample.history) for sample in samples], device=device)
-    vectors = torch.where(is_user[:, None], head.projection.users(hidden), head.projection.items(hidden)).tolist()
+    rows = Rows.of(samples, view.sample_of_row)
+    is_user = torch.tensor([bool(sample.history) for sample in samples], device=view.sample_of_row.device)
+    vectors = view.hidden.new_zeros(len(samples), head.config.width)
+    if bool(is_user.any()):
+        vectors[is_user] = head.users(view.hidden, rows.user[is_user], rows.count[is_user]).to(vectors)
+    if not bool(is_user.all()):
+        vectors[~is_user] = head.items(view.hidden[rows.own[~is_user]]).to(vectors)
     return [
-        RetrievalPrediction(id=sample.id, vector=tuple(vector)) for sample, vector in zip(samples, vectors, strict=True)
+        RetrievalPrediction(id=sample.id, vector=tuple(vector))
+        for sample, vector in zip(samples, vectors.tolist(), strict=True)
     ]
 
 

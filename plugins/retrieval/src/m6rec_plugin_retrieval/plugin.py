@@ -11,7 +11,7 @@ from m6rec_core.hookspecs import HOOK_API, hookimpl
 from m6rec_core.types import BackboneSpec, Generate, LossScope, Prediction, Sample, Serialized, TaskManifest, TaskView
 from m6rec_plugin_retrieval.derive import derive
 from m6rec_plugin_retrieval.evaluation import FullRanking
-from m6rec_plugin_retrieval.head import RetrievalHead, pair_losses, predictions
+from m6rec_plugin_retrieval.head import EventsHead, RetrievalHead, VectorHead, pair_losses, predictions
 from m6rec_plugin_retrieval.sample import RetrievalPrediction, RetrievalSample
 from m6rec_plugin_retrieval.serialize import serialize
 from m6rec_plugin_retrieval.settings import RetrievalConfig
@@ -28,10 +28,10 @@ MANIFEST = TaskManifest(
     score_field="",
     default_data="ml-1m",
     quick={
-        "shots": 4000,
-        "evaluation.rows": 600,
         "evaluation.valid_rows": 200,
         "training.max_steps": 0,
+        "tuning.prompts": 0,
+        "tuning.adapter_layers": 0,
         "evaluation.baselines": ("random", "popularity"),
     },
     derive=derive,
@@ -47,18 +47,18 @@ def serialize_sample(sample: Sample, config: RetrievalConfig) -> Serialized:
 
 @hookimpl
 def build_head(config: RetrievalConfig, backbone: BackboneSpec) -> nn.Module:
-    """Two projections to unit vectors (paper 3.2)."""
-    return RetrievalHead(config, backbone)
+    """Two projections to unit vectors (paper 3.2), or an encoder of events beside that of items."""
+    return EventsHead(config, backbone) if config.user == "events" else RetrievalHead(config, backbone)
 
 
 @hookimpl
 def compute_loss(head: nn.Module, view: TaskView) -> Tensor:
     """Softmax over the items of the step, one loss per pair."""
-    return pair_losses(cast(RetrievalHead, head), view)
+    return pair_losses(cast(VectorHead, head), view)
 
 
 @hookimpl
 def decode(head: nn.Module, view: TaskView, generate: Generate) -> Sequence[Prediction]:
     """The vector of each sample's user, or of its item."""
     del generate
-    return predictions(cast(RetrievalHead, head), view)
+    return predictions(cast(VectorHead, head), view)

@@ -1,11 +1,13 @@
-"""A sample as text (paper 3.2, retrieval tasks): a row for the user, a row for each item.
+"""A sample as text (paper 3.2, retrieval tasks): a row for each item of the user's events, or one for the user, and a
+row for each candidate.
 
     Toy Story            source region, read out at its last token or [EOS']
     GoldenEye
 
     Heat (1995), Action Crime Thriller      target region with an empty source, read out at its last token or [EOS]
 
-Each event is one segment, so that segments can be dropped, shared and cached as a whole.
+With `user` "events" the row of an event is that of its item; such rows recur, and each is computed once. With "text" an
+event is one segment of the user's row.
 """
 
 from __future__ import annotations
@@ -23,10 +25,13 @@ POPULARITY = "popularity"
 
 
 def serialize(sample: RetrievalSample, config: RetrievalConfig) -> Serialized:
-    """The user's row where there is a history, then the candidate's and the negatives'."""
+    """The user's row where there is a history, or one for each of its events; then the candidate's, the negatives'."""
     if config.domain is None:
         raise ConfigError("the settings name no domain; set settings.domain or give the data set one in dataset.json")
-    rows = [_user(sample, config, config.domain)] if sample.history else []
+    if config.user == "events":
+        rows = [_item(event.item, config, config.domain) for event in sample.history[-config.longest :]]
+    else:
+        rows = [_user(sample, config, config.domain)] if sample.history else []
     items = [] if sample.candidate is None else [sample.candidate, *sample.negatives]
     rows.extend(_item(item, config, config.domain) for item in items)
     if not rows:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from m6rec_core.config import HistoryRule, SamplingConfig, TaskConfig
 
+EPOCHS = 8
+TEXT_HISTORY = HistoryRule(events=10, stride=10)
 RIDGE = 0.1
 """Default of the closed-form start's penalty; not chosen on data yet."""
 
@@ -17,20 +19,29 @@ class RetrievalConfig(TaskConfig):
     and read out there, as the paper does; off, the last token of the text is read, which suits a causal backbone that
     never saw markers.
 
-    Text of users: one line per event with the title, and `event_year`, `event_genres`, `event_words` (how the item was
-    judged by others before, in one word) where asked; `user_phrase` before them. Text of items: the title, `item_year`,
-    `item_genres`, `item_words` (how often it occurs in the training part, in words).
+    `user`: "events" makes a user the sequence of its latest events' item texts, each a text of its own that is computed
+    once however often it recurs, read by a small causal encoder (`m6rec_plugin_retrieval.event_encoder`); "text" writes
+    the latest titles as one text. `fit_epochs`, `fit_dropout`: of the encoder's fit to the frozen states
+    (`m6rec_plugin_retrieval.event_fit`).
 
-    `pairs_per_user`: at most so many training pairs of each user, the latest; with an anchored history
-    (`sampling.history.stride`) they share their text. `unseen_share`: share of the items held out of all training.
+    Text of users ("text"): one line per event with the title, and `event_year`, `event_genres`, `event_words` (how the
+    item was judged by others before, in one word) where asked; `user_phrase` before them. Text of items: the title,
+    `item_year`, `item_genres`, `item_words` (how often it occurs in the training part, in words).
+
+    `pairs_per_user` ("text"): at most so many training pairs of each user, the latest; with an anchored history
+    (`sampling.history.stride`) they share their text. With "events" a user's latest events are one training sample, and
+    each of them but the first is a target. `unseen_share`: share of the items held out of all training.
     `hard_negatives`: so many items per pair, drawn by popularity, that the user never met. `mask_history`: items of
     the user's own history are no negatives. `popularity_correction`: correct the in-batch sampling bias (logQ).
 
-    `ridge`: penalty of the closed-form start (`m6rec_plugin_retrieval.start`). `exclude_history`: items of the history
-    are not ranked; the literature's full ranking keeps them. `valid_items`: rank the valid rows among so many
-    items drawn at random, which is cheaper and gives other, higher numbers; None: among all.
+    `ridge`: penalty of the closed-form start of "text" (`m6rec_plugin_retrieval.start`). `exclude_history`: items of
+    the history are not ranked; the full ranking of the literature keeps them. `valid_items`: rank the valid rows among
+    so many items drawn at random, which is cheaper and gives other, higher numbers; None: among all.
     """
 
+    user: Literal["events", "text"] = "events"
+    fit_epochs: int = Field(default=EPOCHS, ge=0)
+    fit_dropout: float = Field(default=0.2, ge=0, lt=1)
     width: int = Field(default=128, ge=2)
     temperature: float = Field(default=0.07, gt=0)
     markers: bool = False
@@ -49,7 +60,23 @@ class RetrievalConfig(TaskConfig):
     ridge: float = Field(default=RIDGE, ge=0)
     exclude_history: bool = False
     valid_items: int | None = Field(default=None, ge=1)
-    sampling: SamplingConfig = SamplingConfig(history=HistoryRule(events=10, stride=10))
+    sampling: SamplingConfig = SamplingConfig(history=HistoryRule(events=50))
+
+    @property
+    def longest(self) -> int:
+        """The most events that a user is read with ("events")."""
+        return max(1, self.sampling.history.events + self.sampling.history.stride - 1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _history_of_the_user(cls, values: Any) -> Any:
+        """Ten to 19 titles make a text, 50 events a sequence, unless `sampling.history` says otherwise."""
+        if not isinstance(values, dict) or values.get("user", "events") != "text":
+            return values
+        sampling = values.get("sampling") or {}
+        if not isinstance(sampling, dict) or "history" in sampling:
+            return values
+        return {**values, "sampling": {**sampling, "history": TEXT_HISTORY}}
 
     @model_validator(mode="before")
     @classmethod
