@@ -10,8 +10,20 @@ from m6rec_core.testing import TaskConformance, tiny_backbone
 from m6rec_core.text.domains import MOVIES
 
 
-class TestDefault(TaskConformance):
-    """Lines of titles, read at the last token of the text."""
+class TestEvents(TaskConformance):
+    """A row for each event of the user; an encoder that is small beside the tiny backbone."""
+
+    @pytest.fixture
+    def config(self):
+        return RetrievalConfig(domain=MOVIES, width=16)
+
+
+class TestText(TaskConformance):
+    """Lines of titles in one text, read at its last token."""
+
+    @pytest.fixture
+    def config(self):
+        return RetrievalConfig(domain=MOVIES, user="text")
 
 
 class TestPaperForm(TaskConformance):
@@ -19,11 +31,13 @@ class TestPaperForm(TaskConformance):
 
     @pytest.fixture
     def config(self):
-        return RetrievalConfig(domain=MOVIES, markers=True, popularity_correction=False, mask_history=False)
+        return RetrievalConfig(
+            domain=MOVIES, user="text", markers=True, popularity_correction=False, mask_history=False
+        )
 
     @pytest.fixture
     def second_config(self):
-        return RetrievalConfig(domain=MOVIES, markers=True, user_phrase=True)
+        return RetrievalConfig(domain=MOVIES, user="text", markers=True, user_phrase=True)
 
     @pytest.fixture
     def backbone(self):
@@ -31,7 +45,11 @@ class TestPaperForm(TaskConformance):
 
 
 class TestHardNegatives(TaskConformance):
-    """More than two rows to a pair, in a mode without soft prompts."""
+    """Events, and more than one item to a sample, in a mode without soft prompts."""
+
+    @pytest.fixture
+    def config(self):
+        return RetrievalConfig(domain=MOVIES, width=16)
 
     @pytest.fixture
     def samples(self, samples):

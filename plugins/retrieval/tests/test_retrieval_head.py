@@ -17,7 +17,7 @@ from m6rec_plugin_retrieval.start import fitted
 
 from m6rec_core.errors import DataError
 from m6rec_core.text.domains import MOVIES
-from m6rec_core.types import BackboneSpec, Event, Item, ScoredTokens, TaskView
+from m6rec_core.types import BackboneSpec, Event, Item, RowStates, ScoredTokens, TaskView
 
 SPEC = BackboneSpec("tiny", "x", 12, 2, 50, 100, "causal")
 
@@ -39,7 +39,7 @@ def view_of(pairs, seed=0):
 
 
 def head_of(**settings):
-    return RetrievalHead(RetrievalConfig(domain=MOVIES, width=5, **settings), SPEC).double()
+    return RetrievalHead(RetrievalConfig(domain=MOVIES, user="text", width=5, **settings), SPEC).double()
 
 
 def by_hand(head, view, n):
@@ -138,13 +138,13 @@ def test_fit_sets_both_projections():
     pairs = [made(f"u{n}", ["a"], "bcd"[n % 3]) for n in range(8)]
     head, view = head_of(), view_of(pairs)
     before = head.projection.user_projection.weight.clone()
-    head.fit(pairs, view.hidden, view.sample_of_row)
+    head.fit(pairs, RowStates(view.hidden, torch.arange(len(view.hidden)), view.sample_of_row), print)
     start = fitted(view.hidden[0::2], view.hidden[1::2], 5)
     torch.testing.assert_close(head.projection.user_projection.weight.detach(), start.user[0])
     torch.testing.assert_close(head.projection.item_projection.bias.detach(), start.item[1])
     assert not torch.equal(before, head.projection.user_projection.weight)
     with pytest.raises(DataError, match="at least 2"):
-        head.fit(pairs[:1], view.hidden[:2], view.sample_of_row[:2])
+        head.fit(pairs[:1], RowStates(view.hidden[:2], torch.arange(2), view.sample_of_row[:2]), print)
 
 
 def test_the_plugin_is_of_batch_scope():

@@ -11,7 +11,7 @@ from m6rec_core.errors import DataError
 from m6rec_core.text.domains import MOVIES
 from m6rec_core.types import Item, Readout, Region
 
-CONFIG = RetrievalConfig(domain=MOVIES)
+CONFIG = RetrievalConfig(user="text", domain=MOVIES)
 
 
 def text(row):
