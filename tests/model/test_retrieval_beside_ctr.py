@@ -37,7 +37,8 @@ def test_alone_and_together(attention: str) -> None:
     plugins = {"ctr": ctr, "retrieval": retrieval}
     tuned = {}
     for seed, (name, plugin) in enumerate(plugins.items()):
-        more = {"calibration": False} if name == "ctr" else {"markers": attention == "prefix"}
+        user = {"user": "text", "markers": True} if attention == "prefix" else {"user": "events", "width": 16}
+        more = {"calibration": False} if name == "ctr" else user
         config = plugin.MANIFEST.config(domain=MOVIES, **more)
         tuned[name] = perturb(build_tuned(plugin, config, backbone, KIT_TUNING, seed), seed)
     model = M6Rec(backbone, tuned).eval()

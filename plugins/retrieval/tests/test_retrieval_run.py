@@ -24,6 +24,8 @@ def test_a_run_reports_full_ranking_beside_baselines(retrieval_run):
     metrics = json.loads((retrieval_run / "metrics.json").read_text())
     report = metrics["report"]
     assert set(report) == {"m6rec", "random", "popularity"}
+    other = report["m6rec"]["history left out"]["all"]
+    assert other["HR@10"]["value"] >= report["m6rec"]["all"]["HR@10"]["value"], "fewer items compete"
     for model in report.values():
         assert 0.0 <= model["all"]["HR@10"]["low"] <= model["all"]["HR@10"]["value"] <= 1.0
         assert model["all"]["rows"] == 24
