@@ -37,6 +37,20 @@ def test_a_run_reports_full_ranking_beside_baselines(retrieval_run):
     assert all(1 <= row["rank m6rec"] <= 16 and len(row["top"]) == 10 for row in rows)
 
 
+@pytest.mark.parametrize("user", ["events", "text"])
+def test_a_run_without_steps(small, tmp_path, user):
+    """What a first run does: the fit alone, each text computed once where users are events."""
+    asked = ["training.max_steps=0", f"settings.user={user}", "settings.fit_epochs=2"]
+    with pytest.raises(SystemExit) as done:
+        main(small.run(tmp_path / "run", *asked))
+    assert done.value.code == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["training"]["of"] == 0
+    assert metrics["report"]["m6rec"]["all"]["rows"] == 24
+    tokens = metrics["protocol"]["rows"]["test"]["tokens"]
+    assert 0 < tokens < (16 * 40 if user == "events" else 24 * 120)
+
+
 def test_the_encoder_of_a_pack(retrieval_run, small):
     encoder = open_encoder(retrieval_run / "pack", str(small.backbone))
     items = catalogue(read_logs(small.logs))
