@@ -170,7 +170,7 @@ def test_refusals_are_one_line(model, tuned):
     with pytest.raises(DataError, match="tokens remain after dropping"):
         write_rows(model, [("one", tuned.text_row("Q" * 500))], DecodingConfig())
     with pytest.raises(DataError, match="exceed the 2048 positions"):
-        write_rows(model, [("one", row)], DecodingConfig(max_new_tokens=2040))
+        write_rows(model, [("one", row)], DecodingConfig(max_new_tokens=2048))
     with pytest.raises(ConfigError, match="only one text can be streamed"):
         stream_row(model, "one", row, DecodingConfig(method="beam"))
     for call in (
