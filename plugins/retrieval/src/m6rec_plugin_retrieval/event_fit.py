@@ -22,7 +22,7 @@ from m6rec_plugin_retrieval.sample import RetrievalSample
 
 Say = Callable[[str], None]
 BATCH = 64
-RATE = 1e-3
+RATE = 3e-3
 WARMUP = 100
 DECAY = 0.01
 CLIP = 1.0
