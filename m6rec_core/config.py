@@ -93,6 +93,47 @@ class TaskConfig(FrozenModel):
     max_tokens: int = Field(default=512, ge=8)
 
 
+class DecodingConfig(FrozenModel):
+    """How text is written (`m6rec_core.decoding`). Tasks that write hold one in their settings, as `decoding`.
+
+    `texts`: how many per row, best first. `beams`: hypotheses kept per row by beam search; scores are divided by
+    length ** `length_penalty`. `temperature`, `top_k` (0: all), `top_p`, `seed`: of sampling; the seed, the row and the
+    number of the text decide what is drawn, nothing else. `repetition_penalty` multiplies the (negative)
+    log-probability of tokens that this text already has; `no_repeat_ngram` forbids to write n tokens twice (0: off);
+    both look at the written text only, so that titles of the prompt may be named. `stop`: strings that end a text and
+    do not belong to it, beside [EOS] (rows with markers) or the tokenizer's end token (rows without).
+    """
+
+    method: Literal["greedy", "beam", "sample"] = "greedy"
+    max_new_tokens: int = Field(default=64, ge=1)
+    min_new_tokens: int = Field(default=0, ge=0)
+    texts: int = Field(default=1, ge=1)
+    beams: int = Field(default=4, ge=1)
+    length_penalty: float = Field(default=1.0, ge=0.0)
+    temperature: float = Field(default=1.0, gt=0.0)
+    top_k: int = Field(default=0, ge=0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    repetition_penalty: float = Field(default=1.0, ge=1.0)
+    no_repeat_ngram: int = Field(default=0, ge=0)
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> DecodingConfig:
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ValueError("min_new_tokens must not exceed max_new_tokens")
+        if self.method == "greedy" and self.texts > 1:
+            raise ValueError("greedy decoding writes one text per row: choose beam or sample for several")
+        if self.method == "beam" and self.texts > self.beams:
+            raise ValueError("texts must not exceed beams")
+        return self
+
+    @property
+    def lanes(self) -> int:
+        """How many texts are written side by side for one row."""
+        return self.beams if self.method == "beam" else self.texts
+
+
 class TuningConfig(FrozenModel):
     """Which parameters train, how many and from which start (paper 3.4, design 6).
 

@@ -6,20 +6,21 @@ wrapped once (by accelerate or DDP), so that one forward serves one task or seve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
-from m6rec_core.config import TaskConfig
+from m6rec_core.config import DecodingConfig, TaskConfig
 from m6rec_core.errors import M6RecError
 from m6rec_core.tokens.batching import Batch, TaskRows
-from m6rec_core.types import Prediction, ScoredTokens, TaskView, TextRow
+from m6rec_core.tokens.markers import Marker
+from m6rec_core.types import Generate, Prediction, ScoredTokens, TaskView, TextRow, Written
 
 if TYPE_CHECKING:
-    from m6rec_core.backbone.hf import Backbone
+    from m6rec_core.backbone.hf import Backbone, Ffn
     from m6rec_core.registry import Task
     from m6rec_core.tuning.task import TaskTuning
 
@@ -34,16 +35,28 @@ class TunedTask:
     head: nn.Module
 
 
+Generation = Callable[["M6Rec", str], Generate]
+"""Makes the `Generate` of a task instance: the decoding stage lies above the model, so it is handed in."""
+
+
 class M6Rec(nn.Module):
     """The backbone and the tuned tasks, by instance name (two configurations of one task are two instances)."""
 
-    def __init__(self, backbone: Backbone, tasks: Mapping[str, TunedTask]) -> None:
-        """Serve `tasks` by instance name; the backbone and the tuned modules are used as they are, not copied."""
+    def __init__(
+        self, backbone: Backbone, tasks: Mapping[str, TunedTask], generation: Generation | None = None
+    ) -> None:
+        """Serve `tasks` by instance name; the backbone and the tuned modules are used as they are, not copied.
+
+        `generation` makes what `decode` is given as `generate`; without it a task that asks for text is refused.
+        """
         super().__init__()
         self.backbone = backbone
         self.tunings = nn.ModuleDict({name: t.tuning for name, t in tasks.items()})
         self.heads = nn.ModuleDict({name: t.head for name, t in tasks.items()})
         self._tasks = {name: t.task for name, t in tasks.items()}
+        self._settings = {name: t.config for name, t in tasks.items()}
+        self._generation = generation
+        self._generate: dict[str, Generate] = {}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses per sample, float32 [N], for each task of the batch; the order is that of the task's samples."""
@@ -54,7 +67,15 @@ class M6Rec(nn.Module):
     def predict(self, batch: Batch) -> dict[str, Sequence[Prediction]]:
         """Predictions per task, in the order of the task's samples."""
         views = self.views(batch)
-        return {name: self._tasks[name].decode(self.heads[name], view, no_generation) for name, view in views.items()}
+        return {
+            name: self._tasks[name].decode(self.heads[name], view, self.generate(name)) for name, view in views.items()
+        }
+
+    def generate(self, name: str) -> Generate:
+        """What continues rows of the task instance `name`; made once."""
+        if name not in self._generate:
+            self._generate[name] = no_generation if self._generation is None else self._generation(self, name)
+        return self._generate[name]
 
     def views(self, batch: Batch) -> dict[str, TaskView]:
         """Run the backbone once and hand every task the hidden states of its own rows."""
@@ -62,29 +83,42 @@ class M6Rec(nn.Module):
         if unknown:
             raise M6RecError(f"the batch holds rows of tasks without a loaded pack: {', '.join(unknown)}")
         backbone = self.backbone
-        hidden = self._embed(batch)
-        hidden = backbone.run(hidden, batch.layout, 0, backbone.spec.layers, ffn=self._ffn(batch))
+        hidden = backbone.run(self.embed(batch), batch.layout, 0, backbone.spec.layers, ffn=self.ffn(batch))
         flat = hidden.reshape(-1, hidden.shape[-1])
         return {name: self._view(name, rows, flat) for name, rows in batch.tasks.items()}
 
-    def _tuning(self, name: str) -> TaskTuning:
+    def tuning(self, name: str) -> TaskTuning:
+        """The tuned parts of the task instance `name`."""
         return cast("TaskTuning", self.tunings[name])
 
-    def _embed(self, batch: Batch) -> Tensor:
+    def settings(self, name: str) -> TaskConfig:
+        """The settings of the task instance `name`."""
+        return self._settings[name]
+
+    def stop_logits(self, name: str, hidden: Tensor) -> Tensor:
+        """Logits [..] of [EOS] for final-norm hidden states [.., D]: the marker's embedding is one more output row.
+
+        As with tied embeddings, a marker is read out by the vector that writes it in. It belongs to the task.
+        """
+        row = self.tuning(name).markers()[Marker.TARGET_END]
+        dtype = torch.promote_types(hidden.dtype, row.dtype)
+        return hidden.to(dtype) @ row.to(dtype)
+
+    def embed(self, batch: Batch) -> Tensor:
         """Text from the backbone's table, soft prompts and markers from each task's own; [G, T, D]."""
         text = self.backbone.embed(batch.ids)
         flat = text.reshape(-1, text.shape[-1])
         for name, rows in batch.tasks.items():
-            tuning = self._tuning(name)
+            tuning = self.tuning(name)
             if len(rows.prompt_places):
                 flat = flat.index_put((rows.prompt_places,), tuning.prompts()[rows.prompt_slots].to(flat.dtype))
             if len(rows.marker_places):
                 flat = flat.index_put((rows.marker_places,), tuning.markers()[rows.marker_slots].to(flat.dtype))
         return flat.view_as(text)
 
-    def _ffn(self, batch: Batch) -> _MixedAdapters:
-        rows = [(self._tuning(name), task_rows.tokens) for name, task_rows in batch.tasks.items()]
-        return _MixedAdapters(rows)
+    def ffn(self, batch: Batch) -> Ffn:
+        """The adapters of the batch's tasks, for `Backbone.run`."""
+        return MixedAdapters([(self.tuning(name), rows.tokens) for name, rows in batch.tasks.items()])
 
     def _view(self, name: str, rows: TaskRows, flat: Tensor) -> TaskView:
         def states(places: Tensor) -> Tensor:
@@ -96,19 +130,21 @@ class M6Rec(nn.Module):
             samples=rows.samples,
             sample_of_row=rows.sample_of_row,
             hidden=states(rows.readout),
-            options=self._tuning(name).options(),
+            options=self.tuning(name).options(),
             scored=ScoredTokens(hidden=states(rows.scored_from), ids=rows.scored_ids, row=rows.scored_row),
             vocabulary=self.backbone.vocabulary,
         )
 
 
-class _MixedAdapters:
+class MixedAdapters:
     """What the adapters of several tasks add in one layer: each task's adapter sees its own tokens only."""
 
     def __init__(self, rows: Sequence[tuple[TaskTuning, Tensor]]) -> None:
+        """Take for each task its tuned parts and the flat places of its tokens, in all each token once."""
         self._rows = rows
 
     def __call__(self, layer: int, z: Tensor) -> Tensor | None:
+        """Return what to add for the inputs `z` [G, T, D] of a layer's feed-forward network, None for nothing."""
         if len(self._rows) == 1:
             # One task: padding gets an adapter too, which nobody reads, and the gather and scatter are saved.
             return self._rows[0][0].ffn(layer, z)
@@ -122,9 +158,23 @@ class _MixedAdapters:
         return None if total is None else total.view_as(z)
 
 
-def no_generation(rows: Sequence[TextRow], max_new_tokens: int) -> Sequence[str]:
-    """Stand in for the decoding stage: raise M6RecError, since this version scores only."""
-    raise M6RecError(
-        f"a task asked to continue {len(rows)} rows by {max_new_tokens} tokens, but this version scores only; "
-        "generation comes with the decoding stage"
-    )
+class NoGeneration:
+    """Stands in where no generation was given: every call raises M6RecError."""
+
+    def __call__(self, rows: Sequence[TextRow], max_new_tokens: int) -> Sequence[str]:
+        """Refuse."""
+        raise M6RecError(f"a task asked to continue {len(rows)} rows by {max_new_tokens} tokens, {_ONLY_SCORES}")
+
+    def write(
+        self, rows: Sequence[TextRow], config: DecodingConfig, allowed: Sequence[str] | None = None
+    ) -> Sequence[Sequence[Written]]:
+        """Refuse."""
+        raise M6RecError(f"a task asked to write {config.texts} texts for each of {len(rows)} rows, {_ONLY_SCORES}")
+
+    def stream(self, row: TextRow, config: DecodingConfig, allowed: Sequence[str] | None = None) -> Iterator[str]:
+        """Refuse."""
+        raise M6RecError(f"a task asked to stream a text, {_ONLY_SCORES}")
+
+
+_ONLY_SCORES = "but this model only scores: build it with generation=m6rec_core.decoding.writing.writer"
+no_generation = NoGeneration()

@@ -6,7 +6,7 @@ hidden width, H heads, L layers, V vocabulary, K top-k, P soft prompts, C option
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from m6rec_core.config import EvaluationConfig, TaskConfig
+    from m6rec_core.config import DecodingConfig, EvaluationConfig, TaskConfig
     from m6rec_core.logs.schema import Logs
 
 
@@ -182,11 +182,40 @@ class TaskView:
     vocabulary: Callable[[Tensor], Tensor]
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A text that the model wrote. `tokens`: its length, the stop included. `finished`: it stopped by itself.
+
+    `log_likelihood`: log p of its tokens under the model as it is, whatever sampling, penalties or constraints did.
+    """
+
+    text: str
+    tokens: int
+    log_likelihood: float
+    finished: bool
+
+
 class Generate(Protocol):
-    """Continues rows of text; given to `decode` for tasks that write text."""
+    """Continues rows of text; given to `decode` for tasks that write text.
+
+    A row ends where the text is to go on: without its answer, so without scored segments. The core leaves [EOS] out.
+    """
 
     def __call__(self, rows: Sequence[TextRow], max_new_tokens: int) -> Sequence[str]:
-        """Return the continuation of each row, of at most `max_new_tokens` tokens, as text."""
+        """Return the likeliest continuation of each row, token by token, of at most `max_new_tokens` tokens."""
+        ...
+
+    def write(
+        self, rows: Sequence[TextRow], config: DecodingConfig, allowed: Sequence[str] | None = None
+    ) -> Sequence[Sequence[Written]]:
+        """Return the texts of each row, at most `config.texts`, best first (samples: in the order drawn).
+
+        `allowed`: every text is one of these, whole; hand over the same tuple each time and its index is built once.
+        """
+        ...
+
+    def stream(self, row: TextRow, config: DecodingConfig, allowed: Sequence[str] | None = None) -> Iterator[str]:
+        """Yield the one text of a row piece by piece, in whole characters; beam search cannot be streamed."""
         ...
 
 

@@ -29,8 +29,13 @@ def mask_for(kernel: Kernel, layout: Layout, scope: Scope, dtype: torch.dtype) -
     """The mask in the form a kernel takes: additive [G, 1, T, T], boolean [G, 1, T, T], or a BlockMask."""
     if kernel == "flex":
         return layout.flex(scope)
-    visible = layout.visible(scope)[:, None]
-    if kernel == "sdpa":
+    return dense_mask(kernel, layout.visible(scope), dtype)
+
+
+def dense_mask(kernel: Kernel, visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask [G, 1, T, K] from `visible` [G, T (query), K (key)], additive for the kernel "plain", else boolean."""
+    visible = visible[:, None]
+    if kernel != "plain":
         return visible
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, torch.finfo(dtype).min)
 
@@ -46,7 +51,7 @@ def attention(  # noqa: PLR0913, PLR0917 - the signature of transformers' attent
     position_ids: Tensor | None = None,
     sliding_window: int | None = None,
 ) -> tuple[Tensor, None]:
-    """Grouped-query attention; query [G, H, T, d], key and value [G, H', T, d]; returns [G, T, H, d].
+    """Grouped-query attention; query [G, H, T, d], key and value [G, H', K, d]; returns [G, T, H, d].
 
     The form of the mask picks the kernel. `sliding_window` is refused when the backbone is loaded, `position_ids` are
     already in the rotated query and key.
@@ -62,11 +67,12 @@ def attention(  # noqa: PLR0913, PLR0917 - the signature of transformers' attent
         )
     else:
         packs, heads, tokens, width = query.shape
+        keys = key.shape[2]
         scale = width**-0.5 if scaling is None else scaling
         stacked = (query * scale).reshape(packs, heads // groups, groups * tokens, width)
-        scores = torch.matmul(stacked, key.transpose(-1, -2)).view(packs, heads, tokens, tokens)
+        scores = torch.matmul(stacked, key.transpose(-1, -2)).view(packs, heads, tokens, keys)
         scores = scores.add_(attention_mask)  # in place: the backward pass needs the softmax only
-        weights = torch.softmax(scores, dim=-1).view(packs, heads // groups, groups * tokens, tokens)
+        weights = torch.softmax(scores, dim=-1).view(packs, heads // groups, groups * tokens, keys)
         out = torch.matmul(weights, value).view(packs, heads, tokens, width)
     return out.transpose(1, 2).contiguous(), None
 

@@ -12,7 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from m6rec_core.backbone.attention import NAME, Kernel, attention, default_kernel, mask_for
+from m6rec_core.backbone.attention import NAME, Kernel, attention, default_kernel, dense_mask, mask_for
+from m6rec_core.backbone.cache import KeyValues
 from m6rec_core.errors import BackboneError
 from m6rec_core.tokens.layout import Layout, Scope
 from m6rec_core.tokens.tokenizer import TextTokenizer
@@ -70,22 +71,51 @@ class Backbone(nn.Module):
         return cast(Tensor, self.decoder.model.embed_tokens(ids))
 
     def run(
-        self, hidden: Tensor, layout: Layout, start: int, stop: int, ffn: Ffn | None = None, scope: Scope = "row"
+        self,
+        hidden: Tensor,
+        layout: Layout,
+        start: int,
+        stop: int,
+        ffn: Ffn | None = None,
+        scope: Scope = "row",
+        cache: KeyValues | None = None,
     ) -> Tensor:
         """Run layers [start, stop) on hidden states [G, T, D].
 
         `ffn(layer, z)`: what an adapter adds to the feed-forward network of a layer, given its input z (paper 3.4).
-        `scope="segment"` lets tokens see their own segment only (paper 3.3, the lower layers).
+        `scope="segment"` lets tokens see their own segment only (paper 3.3, the lower layers). `cache` is shown the
+        keys and values of each layer.
         """
         if not 0 <= start <= stop <= self.spec.layers:
             raise ValueError(f"layers [{start}, {stop}) are not within [0, {self.spec.layers})")
         kernel = self.kernel or default_kernel(hidden.device)
         mask = mask_for(kernel, layout, scope, hidden.dtype)
         rotary = self.decoder.model.rotary_emb(hidden, layout.positions(scope))
-        for index in range(start, stop):
+        return self._layers(hidden, rotary, mask, range(start, stop), ffn, cache)
+
+    def step(
+        self, hidden: Tensor, positions: Tensor, visible: Tensor, cache: KeyValues, ffn: Ffn | None = None
+    ) -> Tensor:
+        """Run all layers on new tokens only, [G, T, D], whose earlier keys and values are in `cache`.
+
+        `positions` [G, T]: their places in their rows. `visible` [G, T, K]: which of the K keys that the cache returns,
+        the new tokens' own among them, each may see.
+        """
+        kernel = self.kernel or default_kernel(hidden.device)
+        mask = dense_mask(kernel, visible, hidden.dtype)
+        rotary = self.decoder.model.rotary_emb(hidden, positions)
+        return self._layers(hidden, rotary, mask, range(self.spec.layers), ffn, cache)
+
+    def _layers(
+        self, hidden: Tensor, rotary: Any, mask: Any, indices: range, ffn: Ffn | None, cache: KeyValues | None
+    ) -> Tensor:
+        for index in indices:
             layer = self.decoder.model.layers[index]
             attended, _ = layer.self_attn(
-                hidden_states=layer.input_layernorm(hidden), position_embeddings=rotary, attention_mask=mask
+                hidden_states=layer.input_layernorm(hidden),
+                position_embeddings=rotary,
+                attention_mask=mask,
+                past_key_values=cache,
             )
             hidden = hidden + attended
             z = layer.post_attention_layernorm(hidden)

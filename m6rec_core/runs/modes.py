@@ -14,6 +14,7 @@ from m6rec_core.assemble import plan_for
 from m6rec_core.backbone.hf import Backbone
 from m6rec_core.backbone.load import load_backbone
 from m6rec_core.config import Mode, RunConfig
+from m6rec_core.decoding.writing import writer
 from m6rec_core.errors import ConfigError
 from m6rec_core.metrics import METRICS, Bootstrap, MetricInput, bootstrap_interval
 from m6rec_core.model import M6Rec
@@ -127,7 +128,7 @@ def _one(
     clock = Clock()
     prepared = prepare(task, config, logs, accelerator, clock, say)
     say(f"{config.tuning.mode}: {prepared.assembled.plan.parameters:,} parameters, seed {config.training.seed}")
-    model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned})
+    model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned}, writer)
     shown = accelerator.is_main_process
     fit_start(prepared, model, accelerator, shown)
     with clock.stage("tune"):

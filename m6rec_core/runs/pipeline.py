@@ -14,6 +14,7 @@ from m6rec_core.assemble import assemble
 from m6rec_core.backbone.load import load_backbone
 from m6rec_core.backbone.precision import name_of, resolve
 from m6rec_core.config import RunConfig
+from m6rec_core.decoding.writing import writer
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task
 from m6rec_core.runs import files, reported, scored
@@ -67,7 +68,7 @@ def run(
         files.write_text(output / files.CONFIG, to_yaml(prepared.config))
     for line in describe(prepared):
         say(line)
-    model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned})
+    model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned}, writer)
     resumed = resume and bool(checkpoints(output / FOLDER))  # a checkpoint holds the fitted options already
     if prepared.parts["train"].samples and not resumed:
         with clock.stage("start"):

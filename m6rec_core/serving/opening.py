@@ -13,6 +13,7 @@ from m6rec_core.backbone.hf import Backbone
 from m6rec_core.backbone.load import load_backbone
 from m6rec_core.backbone.precision import bf16_is_faster, resolve
 from m6rec_core.config import TaskConfig
+from m6rec_core.decoding.writing import writer
 from m6rec_core.errors import BackboneError, PackError
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task, load_task
@@ -80,7 +81,7 @@ def open_pack(path: Path, backbone: str | None, precision: str | None, say: Say 
             "--backbone"
         ) from error
     assembled, manifest = load_pack(path, loaded, load_task)
-    model = M6Rec(loaded, {assembled.tuned.task.name: assembled.tuned}).eval()
+    model = M6Rec(loaded, {assembled.tuned.task.name: assembled.tuned}, writer).eval()
     return Opened(assembled.tuned.task, manifest, loaded, assembled, model, device)
 
 

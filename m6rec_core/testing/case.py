@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from m6rec_core.backbone.hf import Backbone
 from m6rec_core.config import TaskConfig, TuningConfig
+from m6rec_core.decoding.writing import writer
 from m6rec_core.model import M6Rec, TunedTask
 from m6rec_core.registry import Task
 from m6rec_core.testing.building import KIT_TUNING, build_tuned, encode_samples, one_batch, perturb
@@ -70,7 +71,7 @@ class Case:
 
     def model(self, *names: str) -> M6Rec:
         """The instances `names` over the backbone, in evaluation mode."""
-        return M6Rec(self.backbone, {name: self.tuned(name) for name in names}).eval()
+        return M6Rec(self.backbone, {name: self.tuned(name) for name in names}, writer).eval()
 
     def half_model(self) -> M6Rec:
         """Both instances, float32 as in production, over the backbone in bf16."""
@@ -78,7 +79,7 @@ class Case:
         for parameter in half.parameters():
             parameter.data = parameter.data.to(torch.bfloat16)
         tuned = {name: self._tuned(name, half, 0.1, 0, True) for name in (FIRST, SECOND)}
-        return M6Rec(half, tuned).eval()
+        return M6Rec(half, tuned, writer).eval()
 
     def encoded(self, *names: str) -> list[Encoded]:
         """The samples as token rows of the instances `names`; written once, so that all uses see the same text."""

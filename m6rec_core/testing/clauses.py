@@ -15,8 +15,9 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
+from m6rec_core.decoding.writing import writer
 from m6rec_core.errors import M6RecError, RegistryError
-from m6rec_core.model import M6Rec, no_generation
+from m6rec_core.model import M6Rec
 from m6rec_core.testing.building import one_batch
 from m6rec_core.testing.case import FIRST, SECOND, Case, Violation, fields_match, numbers_of
 from m6rec_core.tokens.batching import Batch, Encoded
@@ -137,7 +138,7 @@ def bf16_error(case: Case) -> None:
 def overfits(case: Case) -> None:
     """Clause 7: a few steps on three samples bring the loss down, so the loss teaches what the head reads."""
     tuned = case.tuned(FIRST, noise=0.0)
-    model = M6Rec(case.backbone, {FIRST: tuned}).train()
+    model = M6Rec(case.backbone, {FIRST: tuned}, writer).train()
     batch = one_batch(_three(case), case.backbone)
     parameters = [p for p in (*tuned.tuning.parameters(), *tuned.head.parameters()) if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=case.learning_rate)
@@ -186,7 +187,8 @@ def state_round_trip(case: Case) -> None:
         state = {name: value.clone().contiguous() for name, value in source.state_dict().items()}
         target.load_state_dict(load(save(state)) if state else {})
     batch = one_batch(case.encoded(FIRST), case.backbone)
-    before, after = (predictions_by_id(M6Rec(case.backbone, {FIRST: tuned}).eval(), batch) for tuned in (old, new))
+    models = (M6Rec(case.backbone, {FIRST: tuned}, writer).eval() for tuned in (old, new))
+    before, after = (predictions_by_id(model, batch) for model in models)
     if not fields_match(before, after, 0.0):
         raise Violation(9, "predictions differ after saving and loading the state: keep it in parameters and buffers")
 
@@ -320,7 +322,7 @@ def cast_predictions(case: Case, model: M6Rec, batch: Batch) -> dict[Key, Predic
             options=None if view.options is None else view.options.to(dtype),
             scored=replace(view.scored, hidden=view.scored.hidden.to(dtype)),
         )
-        found.update({(name, p.id): p for p in case.task.decode(head, cast, no_generation)})
+        found.update({(name, p.id): p for p in case.task.decode(head, cast, model.generate(name))})
     return found
 
 

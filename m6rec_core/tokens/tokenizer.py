@@ -46,6 +46,24 @@ class TextTokenizer:
                 parts.append(f"<prompt {-1 - token}>" if token < 0 else Marker(token - self.vocabulary).label)
         return "".join(parts)
 
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of many segments at once, as `encode` gives them; nothing is remembered."""
+        if not texts:
+            return []
+        whole = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        encoded = self._tokenizer(whole, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [[int(i) for i in ids] for ids in encoded]
+
+    @property
+    def end(self) -> int | None:
+        """The tokenizer's own end token, which markerless backbones write after a text; None where it has none."""
+        found = self._tokenizer.eos_token_id
+        return None if found is None else int(found)
+
+    def unwritable(self) -> list[int]:
+        """Ids below V that stand for no text: special tokens, and rows of the embedding table beyond the tokenizer."""
+        return sorted({*self.special_tokens().values(), *range(len(self._tokenizer), self.vocabulary)})
+
     def piece(self, token: int) -> str:
         """The printable form of one token, marker or (negative) soft prompt slot."""
         return self.decode([token])

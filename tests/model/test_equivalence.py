@@ -219,5 +219,5 @@ def test_a_batch_of_an_unknown_task_is_an_error(model):
 def test_generation_is_refused_in_one_line():
     from m6rec_core.model import no_generation
 
-    with pytest.raises(M6RecError, match="scores only"):
+    with pytest.raises(M6RecError, match="only scores"):
         no_generation([], 3)
