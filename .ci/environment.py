@@ -3,7 +3,7 @@
     python .ci/environment.py SHARED [OVERLAY PLUGIN_FOLDER ...]
 
 torch alone is most of a gigabyte, so seven environments with a copy each would cost more than the tests. SHARED holds
-the core (editable), its dependencies and the test tools at the versions of constraints.txt; it is built again when one
+the core (editable), the dependencies of all and the test tools at the versions of constraints.txt; it is built again when one
 of these lists changes. OVERLAY receives the built plugins and nothing else: put it on PYTHONPATH, and a plugin that
 was left out is really absent, entry points and all.
 """
@@ -35,7 +35,9 @@ def main(arguments: list[str]) -> None:
 def _shared_environment(folder: Path) -> Path:
     """Return the interpreter of the shared environment, building it unless its stamp matches the input lists."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    inputs = [sys.version, (ROOT / "constraints.txt").read_text(), settings["project"], settings["dependency-groups"]]
+    needed = _plugin_dependencies()
+    constraints = (ROOT / "constraints.txt").read_text()
+    inputs = [sys.version, constraints, settings["project"], settings["dependency-groups"], needed]
     digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
     stamp, python = folder / STAMP, folder / "bin" / "python"
     if stamp.is_file() and stamp.read_text() == digest:
@@ -43,10 +45,18 @@ def _shared_environment(folder: Path) -> Path:
     if folder.exists():
         shutil.rmtree(folder)
     _run(sys.executable, "-m", "venv", str(folder))
-    tools = [requirement for group in GROUPS for requirement in settings["dependency-groups"][group]]
+    tools = [requirement for group in GROUPS for requirement in settings["dependency-groups"][group]] + needed
     _run(str(python), "-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), *tools, "-e", str(ROOT))
     stamp.write_text(digest)
     return python
+
+
+def _plugin_dependencies() -> list[str]:
+    """What the plugins need besides the core and each other: overlays are installed without dependencies."""
+    found = set()
+    for path in sorted(ROOT.glob("plugins/*/pyproject.toml")):
+        found.update(tomllib.loads(path.read_text())["project"].get("dependencies", []))
+    return sorted(requirement for requirement in found if not requirement.startswith("m6rec-"))
 
 
 def _overlay(python: Path, folder: Path, plugins: list[Path]) -> None:

@@ -17,7 +17,16 @@ from m6rec_core.config import DecodingConfig, TaskConfig
 from m6rec_core.errors import M6RecError
 from m6rec_core.tokens.batching import Batch, TaskRows
 from m6rec_core.tokens.markers import Marker
-from m6rec_core.types import Generate, Prediction, ScoredTokens, TaskView, TextRow, Written
+from m6rec_core.types import (
+    Generate,
+    LossScope,
+    Prediction,
+    Sample,
+    ScoredTokens,
+    TaskView,
+    TextRow,
+    Written,
+)
 
 if TYPE_CHECKING:
     from m6rec_core.backbone.hf import Backbone, Ffn
@@ -33,6 +42,32 @@ class TunedTask:
     config: TaskConfig
     tuning: TaskTuning
     head: nn.Module
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """What a head reads of some rows of one task, or gradients of that.
+
+    `hidden` [R, D] at the read-outs, `scored` [M, D] at the positions that predict scored tokens.
+    """
+
+    hidden: Tensor
+    scored: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class StateRows:
+    """Whose states they are: N samples, and per text row [R] and scored token [M] what `TaskView` says of them."""
+
+    samples: tuple[Sample, ...]
+    sample_of_row: Tensor
+    scored_ids: Tensor
+    scored_row: Tensor
+
+    def to(self, device: torch.device) -> StateRows:
+        """The same with tensors on another device."""
+        tensors = (self.sample_of_row, self.scored_ids, self.scored_row)
+        return StateRows(self.samples, *(tensor.to(device) for tensor in tensors))
 
 
 Generation = Callable[["M6Rec", str], Generate]
@@ -58,10 +93,50 @@ class M6Rec(nn.Module):
         self._generation = generation
         self._generate: dict[str, Generate] = {}
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses per sample, float32 [N], for each task of the batch; the order is that of the task's samples."""
-        views = self.views(batch)
-        return {name: self._tasks[name].compute_loss(self.heads[name], view) for name, view in views.items()}
+    @property
+    def batch_scope(self) -> frozenset[str]:
+        """The tasks whose row losses depend on the other rows of a step (in-batch negatives)."""
+        return frozenset(n for n, task in self._tasks.items() if task.manifest.loss_scope is LossScope.BATCH)
+
+    def forward(self, batch: Batch, pulls: Mapping[str, States] | None = None) -> dict[str, Tensor]:
+        """Losses per sample, float32 [N], for each task of the batch; the order is that of the task's samples.
+
+        `pulls`: task -> the gradient of the objective with respect to its states in this batch. Such a task's loss is
+        not computed: it gets the inner products of states and gradients [N], whose gradient is that of the objective.
+        """
+        views, pulls = self.views(batch), pulls or {}
+        return {name: self._pulled(v, pulls[name]) if name in pulls else self._loss(v) for name, v in views.items()}
+
+    @torch.no_grad()
+    def states(self, batch: Batch) -> dict[str, States]:
+        """The states of the batch's tasks of batch scope, for `loss_of`."""
+        found = self.views(batch)
+        return {n: States(found[n].hidden, found[n].scored.hidden) for n in sorted(self.batch_scope & set(found))}
+
+    def loss_of(self, name: str, rows: StateRows, states: States) -> Tensor:
+        """Losses per sample [N] of a task from states computed before, in any number of forwards."""
+        return self._loss(
+            TaskView(
+                task=name,
+                samples=rows.samples,
+                sample_of_row=rows.sample_of_row,
+                hidden=states.hidden,
+                options=self.tuning(name).options(),
+                scored=ScoredTokens(hidden=states.scored, ids=rows.scored_ids, row=rows.scored_row),
+                vocabulary=self.backbone.vocabulary,
+            )
+        )
+
+    def _loss(self, view: TaskView) -> Tensor:
+        return self._tasks[view.task].compute_loss(self.heads[view.task], view)
+
+    @staticmethod
+    def _pulled(view: TaskView, pull: States) -> Tensor:
+        """Sum of states times `pull` over the rows and scored tokens of each sample [N]."""
+        rows = (view.hidden * pull.hidden).sum(-1)
+        if len(view.scored.row):
+            rows = rows.index_add(0, view.scored.row, (view.scored.hidden * pull.scored).sum(-1))
+        return rows.new_zeros(len(view.samples)).index_add(0, view.sample_of_row, rows)
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> dict[str, Sequence[Prediction]]:

@@ -81,6 +81,11 @@ class Sample(FrozenModel):
 
     id: str
 
+    @property
+    def group(self) -> str:
+        """Samples of one group share text and are drawn together when a run uses fewer; by default each is its own."""
+        return self.id
+
 
 class BehaviourSample(Sample):
     """A user, what they did before `timestamp` (oldest first), and a candidate item.
@@ -243,6 +248,20 @@ class ClassHead(Protocol):
 
     def option_indices(self, samples: Sequence[Sample]) -> Sequence[int]:
         """Return the index of each sample's true option, 0 .. C-1; may raise DataError for a missing label."""
+        ...
+
+
+@runtime_checkable
+class FittedHead(Protocol):
+    """A head that has a closed-form start on the frozen backbone's states.
+
+    A head may have this method; with `tuning.init` "fitted" the core calls it once before the first step, on every
+    process with the same arguments, after `prepare`; it must be deterministic.
+    """
+
+    def fit(self, samples: Sequence[Sample], hidden: Tensor, sample_of_row: Tensor) -> None:
+        """Set parameters from the training samples, n >= 1: `hidden` [R, D] are the read-out states of their text rows,
+        `sample_of_row` [R] which sample each belongs to, ascending; a sample's rows keep their order."""
         ...
 
 

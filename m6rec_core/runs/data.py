@@ -146,10 +146,16 @@ def _choose_own(task: Task, config: RunConfig, data: RunData) -> OwnRows:
 
 
 def draw(samples: Sequence[Sample], count: int | None, seed: int) -> tuple[Sample, ...]:
-    """Up to `count` samples drawn by `seed`, in their order; the draw of fewer is contained in the draw of more."""
+    """Up to `count` samples in their order: whole groups (`Sample.group`) drawn by `seed`, the last one cut to its
+    first samples. The draw of fewer is contained in the draw of more.
+    """
     if count is None or count >= len(samples):
         return tuple(samples)
-    picked = np.sort(np.random.default_rng(seed).permutation(len(samples))[:count])
+    names: dict[str, int] = {}
+    group = np.array([names.setdefault(sample.group, len(names)) for sample in samples], dtype=np.int64)
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[np.random.default_rng(seed).permutation(len(names))] = np.arange(len(names))
+    picked = np.sort(np.lexsort((np.arange(len(samples)), rank[group]))[:count])
     return tuple(samples[int(i)] for i in picked)
 
 

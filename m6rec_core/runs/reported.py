@@ -101,7 +101,7 @@ def validator(
 ) -> EvaluateFn:
     """The task's own valid metrics; the first decides. Without training there is nothing to choose."""
     view = view_of(prepared, rows, model, accelerator, output, shown, progress=False)
-    if not rows.parts["train"]:
+    if not rows.parts["train"] or prepared.config.training.max_steps == 0:
         return lambda: {"objective": 0.0}
 
     def evaluate() -> dict[str, float]:

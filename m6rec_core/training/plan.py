@@ -46,8 +46,8 @@ class Forward:
 class Step:
     """One optimiser step: its number (from 0), its epoch (from 0) and its packs (indices, in shuffled order).
 
-    A task whose loss looks across rows (`LossScope.BATCH`) will need its packs of a step kept together; `deal` is the
-    one place that takes them apart.
+    A task whose loss looks across rows (`LossScope.BATCH`) sees the rows of the whole step, however it is dealt
+    (`m6rec_core.training.batch_scope`).
     """
 
     number: int

@@ -6,14 +6,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import torch
 
 from m6rec_core.errors import RunError
+from m6rec_core.training.batch_scope import ScopedLoss, ScopedModel, Share, scoped_loss, scoped_tasks
 from m6rec_core.training.objective import check_counts, scale_to_step, touch_all, weighted_sum
 from m6rec_core.training.optimizer import set_rate
-from m6rec_core.training.plan import PackLike, Plan, Step, deal, step_seed
+from m6rec_core.training.plan import Forward, PackLike, Plan, Step, deal, step_seed
 from m6rec_core.training.schedule import lr_factor
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from m6rec_core.config import TrainingConfig
+    from m6rec_core.tokens.batching import Batch
 
 
 class BatchLike(Protocol):
@@ -111,18 +113,65 @@ def _gradients(machine: Machine, step: Step, samples: int, ranks: int) -> Tensor
     accelerator = machine.accelerator
     names = sorted(machine.tasks or {})
     sums = torch.zeros(1 + 2 * len(names), dtype=torch.float64, device=accelerator.device)
-    forwards = deal(step, machine.packs, machine.config.packs_per_forward, ranks)[accelerator.process_index]
+    dealt = deal(step, machine.packs, machine.config.packs_per_forward, ranks)
+    forwards = dealt[accelerator.process_index]
+    scoped = _scoped(machine, step, dealt, samples)
+    if scoped is not None and accelerator.is_main_process:  # every rank has the same losses: they count once
+        sums += _sums(weighted_sum(scoped.losses, machine.tasks), scoped.losses, names)
     for number, forward in enumerate(forwards, start=1):
         with nullcontext() if number == len(forwards) else accelerator.no_sync(machine.wrapped):
-            batch = machine.collate([machine.packs[index] for index in forward.packs]).to(accelerator.device)
-            losses: Mapping[str, Tensor] = machine.wrapped(batch)
-            check_counts(losses, batch.samples)
-            total = weighted_sum(losses, machine.tasks)
-            local = scale_to_step(total, samples, ranks, forward.counted)
-            accelerator.backward(local + touch_all(machine.parameters.values()) if number == len(forwards) else local)
-        if forward.counted:
+            batch = _batch(machine, forward)
+            pulls = scoped.pulls[number - 1] if scoped is not None else {}
+            if scoped is not None:
+                _seed(machine, step, number)
+            returned: Mapping[str, Tensor] = machine.wrapped(batch, pulls) if pulls else machine.wrapped(batch)
+            check_counts(returned, batch.samples)
+            losses = {name: rows for name, rows in returned.items() if name not in pulls}
+            terms = [returned[name].sum() * ranks for name in sorted(pulls)]
+            if losses:
+                total = weighted_sum(losses, machine.tasks)
+                terms.append(scale_to_step(total, samples, ranks, forward.counted))
+            if number == len(forwards):
+                terms.append(touch_all(machine.parameters.values()))
+            accelerator.backward(torch.stack([term.to(terms[0].dtype) for term in terms]).sum())
+        if forward.counted and losses:
             sums += _sums(total, losses, names).to(sums.device)
     return sums
+
+
+def _batch(machine: Machine, forward: Forward) -> BatchLike:
+    batch: BatchLike = machine.collate([machine.packs[index] for index in forward.packs])
+    return batch.to(machine.accelerator.device)
+
+
+def _scoped(machine: Machine, step: Step, dealt: Sequence[Sequence[Forward]], samples: int) -> ScopedLoss | None:
+    """The losses of tasks that look across the whole step, and what to pull through this rank's forwards; None where
+    the step has no row of such a task.
+    """
+    model, accelerator = machine.model, machine.accelerator
+    if not isinstance(model, ScopedModel) or not model.batch_scope:
+        return None
+    whole = [
+        Share(cast("Batch", machine.collate([machine.packs[index] for index in forward.packs])), rank, forward.counted)
+        for rank, forwards in enumerate(dealt)
+        for forward in forwards
+    ]
+    names = scoped_tasks(model, whole)
+    if not names:
+        return None
+    found = []
+    for number, share in enumerate([s for s in whole if s.rank == accelerator.process_index], start=1):
+        _seed(machine, step, number)
+        found.append(model.states(share.batch.to(accelerator.device)))
+    torch.manual_seed(step_seed(machine.config.seed, step.number, -1))  # a head's own randomness, alike on all ranks
+    with accelerator.no_sync(machine.wrapped):
+        return scoped_loss(model, whole, names, found, machine.tasks, samples, accelerator)
+
+
+def _seed(machine: Machine, step: Step, forward: int) -> None:
+    """Draw the same random numbers (dropout) in both passes of a forward."""
+    rank = machine.accelerator.process_index
+    torch.manual_seed(step_seed(machine.config.seed, step.number, rank) + forward)
 
 
 def _sums(total: Tensor, losses: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:

@@ -1,4 +1,7 @@
-"""Two instances of a small task on the tiny backbone in float64, trained through the real loop: one rank of a run."""
+"""Two instances of a small task on the tiny backbone in float64, trained through the real loop: one rank of a run.
+
+With --pairs the second one is a task of batch scope: pairs of two rows with in-batch negatives.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from torch import Tensor, nn
 
 from m6rec_core.config import TaskConfig, TrainingConfig
 from m6rec_core.heads.options import OptionClassifier
+from m6rec_core.heads.projection import ContrastiveProjection
 from m6rec_core.model import M6Rec, TunedTask
 from m6rec_core.registry import Task
 from m6rec_core.testing.tiny import tiny_backbone
@@ -26,7 +30,7 @@ from m6rec_core.training.loop import train
 from m6rec_core.tuning.adapters import FfnAdapters
 from m6rec_core.tuning.soft import MarkerEmbeddings, SoftPrompts
 from m6rec_core.tuning.task import TaskTuning
-from m6rec_core.types import Region, Sample, Segment, TaskView, TextRow
+from m6rec_core.types import LossScope, Region, Sample, Segment, TaskView, TextRow
 
 INSTANCES = ("ctr-a", "ctr-b")
 WORDS = ("liked a movie", "clicked boots", "shoes", "The Matrix", "a user", "disliked the product named hiking")
@@ -44,7 +48,32 @@ def compute_loss(head: nn.Module, view: TaskView) -> Tensor:
     return nn.functional.cross_entropy(head(view.hidden, view.options), labels, reduction="none")
 
 
-def build_model(vocabulary_seed: int = 0) -> M6Rec:
+class PairHead(nn.Module):
+    """Two projections, a direction in which scored tokens are read, and the soft options."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.projection = ContrastiveProjection(hidden, 8, 0.3)
+        self.direction = nn.Parameter(torch.randn(hidden, generator=generator))
+        for parameter in self.projection.parameters():
+            parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+
+
+def pair_loss(head: nn.Module, view: TaskView) -> Tensor:
+    """In-batch negatives over the samples' two rows; a term of scored tokens and one of soft options."""
+    head = cast(PairHead, head)
+    count = len(view.samples)
+    assert view.sample_of_row.tolist() == [i for i in range(count) for _ in range(2)]
+    assert view.options is not None
+    ids = torch.tensor([cast(Labelled, sample).label + 2 * (int(sample.id) % 3) for sample in view.samples])
+    loss = head.projection(view.hidden[0::2], view.hidden[1::2], ids)
+    scored = torch.tanh(view.scored.hidden @ head.direction) * (1.0 + view.scored.ids % 3)
+    loss = loss.index_add(0, view.sample_of_row[view.scored.row], 0.1 * scored)
+    return loss + 0.05 * (view.hidden[1::2] @ view.options.T).square().mean(1)
+
+
+def build_model(vocabulary_seed: int = 0, pairs: bool = False) -> M6Rec:
     """Two tuned instances over one frozen backbone; untouched markers stay without a gradient of their own."""
     backbone = tiny_backbone(layers=2)
     generator = torch.Generator().manual_seed(vocabulary_seed)
@@ -56,12 +85,15 @@ def build_model(vocabulary_seed: int = 0) -> M6Rec:
             MarkerEmbeddings(0.2 * start, True),
             FfnAdapters(backbone.spec.hidden, 4, 1, 2, generator),
         ).double()
-        task = cast(Task, SimpleNamespace(compute_loss=compute_loss))
-        tasks[name] = TunedTask(task, TaskConfig(), tuning, OptionClassifier(backbone.spec.hidden, 2).double())
+        paired = pairs and name == INSTANCES[1]
+        scope = SimpleNamespace(loss_scope=LossScope.BATCH if paired else LossScope.ROW)
+        task = cast(Task, SimpleNamespace(compute_loss=pair_loss if paired else compute_loss, manifest=scope))
+        head = PairHead(backbone.spec.hidden) if paired else OptionClassifier(backbone.spec.hidden, 2)
+        tasks[name] = TunedTask(task, TaskConfig(), tuning, head.double())
     return M6Rec(backbone, tasks)
 
 
-def encode(model: M6Rec, count: int, shift: int) -> list[Encoded]:
+def encode(model: M6Rec, count: int, shift: int, pairs: bool = False) -> list[Encoded]:
     """`count` samples in turn of both instances, of different lengths, without markers in their text."""
     encoder = RowEncoder(model.backbone.tokenizer, 4, 256)
     encoded = []
@@ -71,7 +103,11 @@ def encode(model: M6Rec, count: int, shift: int) -> list[Encoded]:
         segments.append(Segment(f" item {index + shift}:", Region.AUTOREGRESSIVE))
         row = encoder(TextRow(tuple(segments), markers=False))
         sample = Labelled(id=str(index), label=int((index + shift) % 3 == 0))
-        encoded.append(Encoded(INSTANCES[index % 2], index, sample, (row,)))
+        rows = [row]
+        if pairs and index % 2:
+            answer = Segment(f"{words[0]} {index % 4}", Region.AUTOREGRESSIVE, scored=True)
+            rows.append(encoder(TextRow((answer,), markers=False)))
+        encoded.append(Encoded(INSTANCES[index % 2], index, sample, tuple(rows)))
     return encoded
 
 
@@ -81,15 +117,17 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--config", type=json.loads, default={})
     parser.add_argument("--ranks", type=int, default=1)
+    parser.add_argument("--pairs", action="store_true")
     options = parser.parse_args()
     config = TrainingConfig(**options.config)
     accelerator = make_accelerator(config, options.output, cpu=True)
     if accelerator.num_processes != options.ranks:
         raise SystemExit(f"{accelerator.num_processes} processes instead of {options.ranks}")
-    model = build_model()
+    model = build_model(pairs=options.pairs)
     together = partial(collate, vocabulary=model.backbone.spec.vocabulary)
-    valid = encode(model, 12, shift=100)
-    valid_packs = plan_packs(valid, 60)
+    valid = encode(model, 12, 100, options.pairs)
+    # What a task of batch scope loses depends on its batch, so its valid rows stay together.
+    valid_packs = plan_packs(valid, 1000 if options.pairs else 60)
     counted: list[int] = []
 
     def evaluate() -> dict[str, float]:
@@ -106,7 +144,7 @@ def main() -> None:
 
     result = train(
         model,
-        plan_packs(encode(model, 40, shift=0), 60),
+        plan_packs(encode(model, 40, 0, options.pairs), 60),
         evaluate,
         config,
         collate=together,

@@ -30,7 +30,7 @@ def test_every_row_names_a_symbol_a_command_or_a_plan(row):
     assert named or re.search(r"`m6rec \w+", where) or "planned" in where
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"`m6rec ([a-z-]+)", TEXT))))
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"`m6rec ([a-z0-9-]+)", TEXT))))
 def test_command_exists(command):
     context = click.Context(commands)
     assert command in commands.list_commands(context)

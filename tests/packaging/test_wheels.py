@@ -16,13 +16,18 @@ from packaging.requirements import Requirement
 pytestmark = pytest.mark.heavy
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = {"m6rec_core": ".", "m6rec_plugin_ctr": "plugins/ctr", "m6rec_plugin_baselines": "plugins/baselines"}
+FOLDERS = {
+    "m6rec_core": ".",
+    "m6rec_plugin_ctr": "plugins/ctr",
+    "m6rec_plugin_baselines": "plugins/baselines",
+    "m6rec_plugin_zeroshot": "plugins/zeroshot",
+}
 LARGEST = 500_000
 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory):
-    """The three wheels, built from copies so that no stale build folder can slip in."""
+    """The wheels, built from copies so that no stale build folder can slip in."""
     scratch = tmp_path_factory.mktemp("source")
     folder = tmp_path_factory.mktemp("wheels")
     unwanted = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests")
@@ -45,7 +50,7 @@ def installed(wheels, tmp_path_factory):
     """A virtual environment with the wheels; third-party packages are borrowed from the running interpreter.
 
     A path line in a .pth file is searched after the environment's own packages and activates no editable install, so
-    the three distributions can only come from the wheels. That their declared dependencies suffice is checked by
+    the distributions can only come from the wheels. That their declared dependencies suffice is checked by
     `.ci/run`, which installs them into an environment that borrows nothing.
     """
     folder = tmp_path_factory.mktemp("elsewhere") / "venv"
@@ -114,6 +119,7 @@ def test_metadata(wheels, name):
         ("m6rec_core", ["m6rec = m6rec_core.cli:main", "[m6rec.domains]"]),
         ("m6rec_plugin_ctr", ["[m6rec.tasks]", "ctr = m6rec_plugin_ctr.plugin"]),
         ("m6rec_plugin_baselines", ["[m6rec.baselines]", "din = "]),
+        ("m6rec_plugin_zeroshot", ["[m6rec.tasks]", "zeroshot = m6rec_plugin_zeroshot.plugin", "[m6rec.commands]"]),
     ],
 )
 def test_entry_points(wheels, name, expected):

@@ -1,1 +1,1 @@
-"""The pip distribution m6rec-plugin-retrieval: finding items for a user among all of them, with an index."""
+"""Retrieval: finding candidates among all items, from text alone."""

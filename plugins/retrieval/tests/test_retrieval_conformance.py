@@ -1,0 +1,42 @@
+"""The conformance kit over the configurations of the plugin."""
+
+from __future__ import annotations
+
+import pytest
+from m6rec_plugin_retrieval.settings import RetrievalConfig
+
+from m6rec_core.config import TuningConfig
+from m6rec_core.testing import TaskConformance, tiny_backbone
+from m6rec_core.text.domains import MOVIES
+
+
+class TestDefault(TaskConformance):
+    """Lines of titles, read at the last token of the text."""
+
+
+class TestPaperForm(TaskConformance):
+    """Read at [EOS'] and [EOS], no correction of popular items, over a bidirectional source region."""
+
+    @pytest.fixture
+    def config(self):
+        return RetrievalConfig(domain=MOVIES, markers=True, popularity_correction=False, mask_history=False)
+
+    @pytest.fixture
+    def second_config(self):
+        return RetrievalConfig(domain=MOVIES, markers=True, user_phrase=True)
+
+    @pytest.fixture
+    def backbone(self):
+        return tiny_backbone("qwen3", attention="prefix")
+
+
+class TestHardNegatives(TaskConformance):
+    """More than two rows to a pair, in a mode without soft prompts."""
+
+    @pytest.fixture
+    def samples(self, samples):
+        return [one.model_copy(update={"negatives": (samples[n - 1].candidate,)}) for n, one in enumerate(samples)]
+
+    @pytest.fixture
+    def tuning(self):
+        return TuningConfig(mode="adapter", budget=0.9)
