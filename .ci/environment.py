@@ -3,9 +3,9 @@
     python .ci/environment.py SHARED [OVERLAY PLUGIN_FOLDER ...]
 
 torch alone is most of a gigabyte, so seven environments with a copy each would cost more than the tests. SHARED holds
-the core (editable), the dependencies of all and the test tools at the versions of constraints.txt; it is built again when one
-of these lists changes. OVERLAY receives the built plugins and nothing else: put it on PYTHONPATH, and a plugin that
-was left out is really absent, entry points and all.
+the core (editable), the dependencies of all and the test tools at the versions of constraints.txt; it is built again
+when one of these lists changes. OVERLAY receives the built plugins and nothing else: put it on PYTHONPATH, and a plugin
+that was left out is really absent, entry points and all.
 """
 
 from __future__ import annotations

@@ -138,7 +138,9 @@ def encode(name: str, tuned: TunedTask, samples: Sequence[Sample], backbone: Bac
 
     Raises DataError for a sample whose text cannot be brought within the length budget.
     """
-    encoder = RowEncoder(backbone.tokenizer, tuned.tuning.prompt_count, tuned.config.max_tokens)
+    encoder = RowEncoder(
+        backbone.tokenizer, tuned.tuning.prompt_count, tuned.config.max_tokens, tuned.tuning.segment_order
+    )
     encoded: list[Encoded] = []
     truncated = dropped = 0
     for index, sample in enumerate(samples):

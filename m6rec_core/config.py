@@ -12,6 +12,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 from m6rec_core.types import FrozenModel
 
 Mode = Literal["fine-tuning", "adapter", "prompt", "option", "option-adapter"]
+SegmentOrder = Literal["none", "kind", "order", "recency"]
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
@@ -138,9 +139,16 @@ class TuningConfig(FrozenModel):
     """Which parameters train, how many and from which start (paper 3.4, design 6).
 
     `prompts` counts soft prompts, options included; None lets the budget choose. `adapter_layers`: how many of the last
-    layers get an adapter, None for the most that `budget` allows. `adapter_rank`: None is D / H. `init`: "informed"
-    starts from token embeddings of the instruction and the answer words; "fitted" then fits the soft options in closed
-    form to the frozen read-out states of the training rows (`m6rec_core.tuning.fit`); "random" is for comparison.
+    layers get an adapter, "all" layers, "late" for those of late interaction, None for the most that `budget` allows
+    (with late interaction: of the upper layers only, so that the lower ones stay shared by all tasks). `adapter_rank`:
+    None is D / H. `init`: "informed" starts from token embeddings of the instruction and the answer words; "fitted"
+    then fits the soft options in closed form to the frozen read-out states of the training rows
+    (`m6rec_core.tuning.fit`); "random" is for comparison.
+
+    `late_layers` K: the lower L - K layers see one segment at a time, the upper K the whole row (paper 3.3); 0 is the
+    full model. `segment_embeddings`: what is added to the lower layers' output, by `kind` of segment, by kind and place
+    counted from the row's beginning (`order`) or end (`recency`), or nothing. `late_prompts`: whether soft prompts go
+    through the lower layers as a segment of their own ("input") or enter above them ("late").
     """
 
     mode: Mode = "option-adapter"
@@ -148,9 +156,12 @@ class TuningConfig(FrozenModel):
     prompts: int | None = Field(default=None, ge=0)
     max_prompts: int = Field(default=16, ge=1)
     adapter_rank: int | None = Field(default=None, ge=1)
-    adapter_layers: int | None = Field(default=None, ge=0)
+    adapter_layers: Annotated[int, Field(ge=0)] | Literal["all", "late"] | None = None
     train_markers: bool = True
     init: Literal["fitted", "informed", "random"] = "fitted"
+    late_layers: int = Field(default=0, ge=0)
+    segment_embeddings: SegmentOrder = "order"
+    late_prompts: Literal["input", "late"] = "input"
 
 
 class TrainingConfig(FrozenModel):
@@ -179,6 +190,20 @@ class TrainingConfig(FrozenModel):
     seed: int = 0
 
 
+class CacheConfig(FrozenModel):
+    """The segment cache of late interaction: `memory_mb` in memory; a `folder` on disk that grows to `disk_mb` and may
+    be shared by processes; a `redis` server (its URL), where values live for `redis_seconds`, None for ever.
+    `eight_bit` stores a quarter of the bytes, rounded.
+    """
+
+    memory_mb: int = Field(default=1024, ge=1)
+    folder: str | None = None
+    disk_mb: int = Field(default=8192, ge=1)
+    redis: str | None = None
+    redis_seconds: int | None = Field(default=None, ge=1)
+    eight_bit: bool = False
+
+
 class EvaluationConfig(FrozenModel):
     """Test-time settings. `rows` limits the rows scored (whole prefix groups, chosen by seed); None scores all."""
 
@@ -202,3 +227,4 @@ class RunConfig(FrozenModel):
     tuning: TuningConfig = TuningConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    cache: CacheConfig = CacheConfig()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from m6rec_core.config import DecodingConfig, TaskConfig
 from m6rec_core.errors import M6RecError
 from m6rec_core.tokens.batching import Batch, TaskRows
+from m6rec_core.tokens.layout import soft_layout
 from m6rec_core.tokens.markers import Marker
+from m6rec_core.tokens.tree import Piece
 from m6rec_core.types import (
     Generate,
     LossScope,
@@ -42,6 +44,14 @@ class TunedTask:
     config: TaskConfig
     tuning: TaskTuning
     head: nn.Module
+
+
+class SegmentStates(Protocol):
+    """Where the lower layers' states of text segments come from under late interaction (`m6rec_core.late`)."""
+
+    def gather(self, tuning: TaskTuning, below: int, pieces: Sequence[Piece]) -> Tensor:
+        """Return the states of all tokens of `pieces`, in order, after the layers [0, below): [sum of lengths, D]."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,10 @@ Generation = Callable[["M6Rec", str], Generate]
 
 
 class M6Rec(nn.Module):
-    """The backbone and the tuned tasks, by instance name (two configurations of one task are two instances)."""
+    """The backbone and the tuned tasks, by instance name (two configurations of one task are two instances).
+
+    `segments`: the segment cache of late interaction; None computes all layers in one pass.
+    """
 
     def __init__(
         self, backbone: Backbone, tasks: Mapping[str, TunedTask], generation: Generation | None = None
@@ -89,6 +102,8 @@ class M6Rec(nn.Module):
         self.tunings = nn.ModuleDict({name: t.tuning for name, t in tasks.items()})
         self.heads = nn.ModuleDict({name: t.head for name, t in tasks.items()})
         self._tasks = {name: t.task for name, t in tasks.items()}
+        self.segments: SegmentStates | None = None
+        self._kept: dict[str, tuple[tuple[object, ...], Tensor, Tensor]] = {}
         self._settings = {name: t.config for name, t in tasks.items()}
         self._generation = generation
         self._generate: dict[str, Generate] = {}
@@ -149,7 +164,9 @@ class M6Rec(nn.Module):
     def generate(self, name: str) -> Generate:
         """What continues rows of the task instance `name`; made once."""
         if name not in self._generate:
-            self._generate[name] = no_generation if self._generation is None else self._generation(self, name)
+            # A writer runs all layers over whole rows, which is not what a task with late layers was tuned with.
+            able = self._generation is not None and not self.tuning(name).late_layers
+            self._generate[name] = self._generation(self, name) if able and self._generation else no_generation
         return self._generate[name]
 
     def views(self, batch: Batch) -> dict[str, TaskView]:
@@ -157,14 +174,30 @@ class M6Rec(nn.Module):
         unknown = sorted(set(batch.tasks) - set(self.tunings))
         if unknown:
             raise M6RecError(f"the batch holds rows of tasks without a loaded pack: {', '.join(unknown)}")
-        backbone = self.backbone
-        hidden = backbone.run(self.embed(batch), batch.layout, 0, backbone.spec.layers, ffn=self.ffn(batch))
-        flat = hidden.reshape(-1, hidden.shape[-1])
-        return {name: self._view(name, rows, flat) for name, rows in batch.tasks.items()}
+        backbone, layers = self.backbone, self.backbone.spec.layers
+        rows = [(name, batch.tasks[name]) for name in batch.tasks]
+        read = torch.cat([places for _, r in rows for places in (r.readout, r.scored_from)])
+        ffn = self.ffn(batch)
+        late = self._late_layers(batch)
+        hidden = self._entering(batch, layers - late, ffn) if late else self.embed(batch)
+        hidden = backbone.run(hidden, batch.layout, layers - late if late else 0, layers, ffn=ffn, read=read)
+        sizes = [len(places) for _, r in rows for places in (r.readout, r.scored_from)]
+        parts = iter(torch.split(hidden, sizes))
+        return {name: self._view(name, r, next(parts), next(parts)) for name, r in rows}
 
     def tuning(self, name: str) -> TaskTuning:
         """The tuned parts of the task instance `name`."""
         return cast("TaskTuning", self.tunings[name])
+
+    def _late_layers(self, batch: Batch) -> int:
+        """K of the tasks in the batch: how many upper layers see whole rows; 0 for the full model."""
+        found = {self.tuning(name).late_layers for name in batch.tasks}
+        if len(found) > 1:
+            raise M6RecError(
+                f"tasks with {' and '.join(map(str, sorted(found)))} late layers cannot share a batch: tune them with "
+                "the same tuning.late_layers"
+            )
+        return found.pop()
 
     def settings(self, name: str) -> TaskConfig:
         """The settings of the task instance `name`."""
@@ -191,22 +224,85 @@ class M6Rec(nn.Module):
                 flat = flat.index_put((rows.marker_places,), tuning.markers()[rows.marker_slots].to(flat.dtype))
         return flat.view_as(text)
 
+    def _entering(self, batch: Batch, below: int, ffn: Ffn) -> Tensor:
+        """What enters layer `below` = L - K under late interaction [G, T, D] (paper 3.3, Fig. 4).
+
+        Each segment's states after the layers [0, below), from the segment cache or in one pass, plus the segment
+        embeddings. Soft prompts are a segment of their own, or enter only here (`late_prompts`).
+        """
+        if self._cached(batch, below):
+            flat = self._from_cache(batch, below)
+        else:
+            lower = self.backbone.run(self.embed(batch), batch.layout, 0, below, ffn=ffn, scope="segment")
+            flat = lower.reshape(-1, lower.shape[-1])
+        for name, rows in batch.tasks.items():
+            tuning = self.tuning(name)
+            if tuning.late_prompts and len(rows.prompt_places):
+                flat = flat.index_put((rows.prompt_places,), tuning.prompts()[rows.prompt_slots].to(flat.dtype))
+            if tuning.segments is not None:
+                flat = flat.index_add(0, rows.tokens, tuning.segments(rows.slots).to(flat.dtype))
+        return flat.view(*batch.ids.shape, -1)
+
+    def _cached(self, batch: Batch, below: int) -> bool:
+        """Whether the lower layers' states may come from the cache: there is one, and they need no gradient."""
+        if self.segments is None or below == 0:
+            return False
+        if not torch.is_grad_enabled():
+            return True
+        lower = [p for name in batch.tasks for p in self.tuning(name).adapter_state(below)]
+        return not any(p.requires_grad for p in [*lower, self.backbone.embedding])
+
+    def _from_cache(self, batch: Batch, below: int) -> Tensor:
+        """States after the lower layers [G * T, D]: text from the cache, prompts and markers (which train) computed."""
+        backbone = self.backbone
+        flat = torch.zeros(batch.ids.numel(), backbone.spec.hidden, dtype=backbone.dtype, device=batch.ids.device)
+        for name, rows in batch.tasks.items():
+            tuning = self.tuning(name)
+            if len(rows.text_places) and self.segments is not None:
+                flat[rows.text_places] = self.segments.gather(tuning, below, rows.pieces).to(flat)
+            own = tuning.late_prompts or not len(rows.prompt_places)
+            if own and not len(rows.marker_places):
+                continue
+            prompts, markers = self._soft_states(name, below, not own, bool(len(rows.marker_places)))
+            if not own:
+                flat = flat.index_put((rows.prompt_places,), prompts[rows.prompt_slots])
+            if len(rows.marker_places):
+                flat = flat.index_put((rows.marker_places,), markers[rows.marker_slots])
+        return flat
+
+    def _soft_states(self, name: str, below: int, prompts: bool, markers: bool) -> tuple[Tensor, Tensor]:
+        """A task's prompts [P, D] and markers [5, D] after the layers [0, below); without gradient they are kept."""
+        tuning = self.tuning(name)
+        used = [*([tuning.prompts()] if prompts else []), *([tuning.markers()] if markers else [])]
+        count = len(tuning.prompts()) if prompts else 0
+        tag = (below, prompts, markers, *((t.data_ptr(), t._version) for t in (*used, *tuning.adapter_state(below))))
+        kept = None if self.backbone.embedding.requires_grad else self._kept.get(name)
+        if not torch.is_grad_enabled() and kept is not None and kept[0] == tag:
+            return kept[1], kept[2]
+        embedded = torch.cat(used).to(self.backbone.dtype)[None]
+        layout = soft_layout(count, len(embedded[0]) - count, self.backbone.causal, embedded.device)
+        states = self.backbone.run(embedded, layout, 0, below, ffn=tuning.ffn, scope="segment")[0]
+        if not torch.is_grad_enabled():
+            self._kept[name] = (tag, states[:count], states[count:])
+        return states[:count], states[count:]
+
     def ffn(self, batch: Batch) -> Ffn:
         """The adapters of the batch's tasks, for `Backbone.run`."""
-        return MixedAdapters([(self.tuning(name), rows.tokens) for name, rows in batch.tasks.items()])
+        rows = [(self.tuning(name), r.tokens) for name, r in batch.tasks.items()]
+        return MixedAdapters(rows, [len(r.readout) + len(r.scored_from) for r in batch.tasks.values()])
 
-    def _view(self, name: str, rows: TaskRows, flat: Tensor) -> TaskView:
-        def states(places: Tensor) -> Tensor:
-            normed = self.backbone.final_norm(flat[places])
+    def _view(self, name: str, rows: TaskRows, readout: Tensor, scored: Tensor) -> TaskView:
+        def states(last: Tensor) -> Tensor:
+            normed = self.backbone.final_norm(last)
             return normed.to(torch.promote_types(normed.dtype, torch.float32))
 
         return TaskView(
             task=name,
             samples=rows.samples,
             sample_of_row=rows.sample_of_row,
-            hidden=states(rows.readout),
+            hidden=states(readout),
             options=self.tuning(name).options(),
-            scored=ScoredTokens(hidden=states(rows.scored_from), ids=rows.scored_ids, row=rows.scored_row),
+            scored=ScoredTokens(hidden=states(scored), ids=rows.scored_ids, row=rows.scored_row),
             vocabulary=self.backbone.vocabulary,
         )
 
@@ -214,18 +310,32 @@ class M6Rec(nn.Module):
 class MixedAdapters:
     """What the adapters of several tasks add in one layer: each task's adapter sees its own tokens only."""
 
-    def __init__(self, rows: Sequence[tuple[TaskTuning, Tensor]]) -> None:
-        """Take for each task its tuned parts and the flat places of its tokens, in all each token once."""
-        self._rows = rows
+    def __init__(self, rows: Sequence[tuple[TaskTuning, Tensor]], read: Sequence[int] = ()) -> None:
+        """Take for each task its tuned parts and the flat places of its tokens, in all each token once.
+
+        `read`: how many of the read places are each task's, task by task, where only they run in the last layer.
+        """
+        self._tunings = [tuning for tuning, _ in rows]
+        self._places = [places for _, places in rows]
+        stops = [sum(read[: n + 1]) for n in range(len(read))]
+        self._read = [slice(stop - size, stop) for size, stop in zip(read, stops, strict=True)]
 
     def __call__(self, layer: int, z: Tensor) -> Tensor | None:
-        """Return what to add for the inputs `z` [G, T, D] of a layer's feed-forward network, None for nothing."""
-        if len(self._rows) == 1:
+        """Return what to add for the inputs `z` of a layer's feed-forward network, None for nothing.
+
+        `z` is [G, T, D] of all tokens, or [R, D] of the read places.
+        """
+        if len(self._tunings) == 1:
             # One task: padding gets an adapter too, which nobody reads, and the gather and scatter are saved.
-            return self._rows[0][0].ffn(layer, z)
+            return self._tunings[0].ffn(layer, z)
+        if z.dim() == 2:
+            parts = [(t.ffn(layer, z[part]), z[part]) for t, part in zip(self._tunings, self._read, strict=True)]
+            if all(added is None for added, _ in parts):
+                return None
+            return torch.cat([torch.zeros_like(own) if added is None else added for added, own in parts])
         flat = z.reshape(-1, z.shape[-1])
         total: Tensor | None = None
-        for tuning, places in self._rows:
+        for tuning, places in zip(self._tunings, self._places, strict=True):
             added = tuning.ffn(layer, flat[places])
             if added is not None:
                 total = torch.zeros_like(flat) if total is None else total
@@ -251,5 +361,8 @@ class NoGeneration:
         raise M6RecError(f"a task asked to stream a text, {_ONLY_SCORES}")
 
 
-_ONLY_SCORES = "but this model only scores: build it with generation=m6rec_core.decoding.writing.writer"
+_ONLY_SCORES = (
+    "but this model only scores: build it with generation=m6rec_core.decoding.writing.writer, and tune it with "
+    "tuning.late_layers 0"
+)
 no_generation = NoGeneration()

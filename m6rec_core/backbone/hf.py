@@ -78,20 +78,22 @@ class Backbone(nn.Module):
         stop: int,
         ffn: Ffn | None = None,
         scope: Scope = "row",
+        read: Tensor | None = None,
         cache: KeyValues | None = None,
     ) -> Tensor:
         """Run layers [start, stop) on hidden states [G, T, D].
 
         `ffn(layer, z)`: what an adapter adds to the feed-forward network of a layer, given its input z (paper 3.4).
         `scope="segment"` lets tokens see their own segment only (paper 3.3, the lower layers). `cache` is shown the
-        keys and values of each layer.
+        keys and values of each layer. `read` [R]: flat places g * T + t; only their states [R, D] are returned, and the
+        last layer's feed-forward network, most of its work, runs for them alone (its adapter then gets z [R, D]).
         """
         if not 0 <= start <= stop <= self.spec.layers:
             raise ValueError(f"layers [{start}, {stop}) are not within [0, {self.spec.layers})")
         kernel = self.kernel or default_kernel(hidden.device)
         mask = mask_for(kernel, layout, scope, hidden.dtype)
         rotary = self.decoder.model.rotary_emb(hidden, layout.positions(scope))
-        return self._layers(hidden, rotary, mask, range(start, stop), ffn, cache)
+        return self._layers(hidden, rotary, mask, range(start, stop), ffn, cache, read)
 
     def step(
         self, hidden: Tensor, positions: Tensor, visible: Tensor, cache: KeyValues, ffn: Ffn | None = None
@@ -107,7 +109,14 @@ class Backbone(nn.Module):
         return self._layers(hidden, rotary, mask, range(self.spec.layers), ffn, cache)
 
     def _layers(
-        self, hidden: Tensor, rotary: Any, mask: Any, indices: range, ffn: Ffn | None, cache: KeyValues | None
+        self,
+        hidden: Tensor,
+        rotary: Any,
+        mask: Any,
+        indices: range,
+        ffn: Ffn | None,
+        cache: KeyValues | None,
+        read: Tensor | None = None,
     ) -> Tensor:
         for index in indices:
             layer = self.decoder.model.layers[index]
@@ -118,10 +127,14 @@ class Backbone(nn.Module):
                 past_key_values=cache,
             )
             hidden = hidden + attended
+            if read is not None and index == indices.stop - 1:
+                hidden = hidden.reshape(-1, hidden.shape[-1])[read]
             z = layer.post_attention_layernorm(hidden)
             added = layer.mlp(z)
             extra = ffn(index, z) if ffn is not None else None
             hidden = hidden + (added if extra is None else added + extra)
+        if read is not None and not indices:
+            return hidden.reshape(-1, hidden.shape[-1])[read]
         return hidden
 
     def final_norm(self, hidden: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ COMMANDS = {
     "run": ("m6rec_core.cli.run:run", "Tune a backbone on a task and compare it with the baselines."),
     "predict": ("m6rec_core.cli.predict:predict", "Score samples with a tuned task pack."),
     "evaluate": ("m6rec_core.cli.predict:evaluate", "Compute a task's metrics for a task pack or a predictions file."),
+    "rank": ("m6rec_core.cli.rank:rank", "Rank the candidates of requests with a tuned task pack."),
     "tasks": ("m6rec_core.cli.tasks:tasks", "List the installed task plugins without importing them."),
     "explain-sample": ("m6rec_core.cli.explain:explain_sample", "Show one sample exactly as the model sees it."),
     "data": ("m6rec_core.cli.data:data", "Prepare and check behaviour logs."),

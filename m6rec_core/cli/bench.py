@@ -117,3 +117,52 @@ def _tell(curves: Sequence[ModeCurve], metric: str, output: Path, as_json: bool)
     titles, rows = mode_table(curves, metric)
     print_table(titles, rows, "tuning modes at equal steps")
     click.echo(f"picture: {output / FIGURE}")
+
+
+@bench.command()
+@click.option("--task", "task_name", default="ctr", show_default=True, help="Name of an installed task.")
+@click.option("--data", help="Name of a known data set, or a folder. Default: the task's own.")
+@click.option("--backbone", help="Known name, folder, or hub id. Default: smollm2-135m.")
+@click.option(
+    "--layers", "depths", type=click.IntRange(min=0), multiple=True,
+    help="Numbers of upper layers (repeat the option); 0 is the full model. Default: 0, 3, 6, 10, 15.",
+)  # fmt: skip
+@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting, as in m6rec run.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder. Default: runs/late-<task>-<data>-<number>.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+def late(
+    task_name: str,
+    data: str | None,
+    backbone: str | None,
+    depths: tuple[int, ...],
+    assignments: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Tune the same rows with late interaction at several depths: AUC against latency (paper Table 6)."""
+    from m6rec_core.logs.datasets import locate
+    from m6rec_core.logs.reading import read_logs
+    from m6rec_core.registry import load_task
+    from m6rec_core.runs.depths import FIGURE, TABLE, compare_depths, depth_table
+    from m6rec_core.runs.files import choose_output
+    from m6rec_core.runs.pipeline import say_line
+    from m6rec_core.runs.report import print_table
+    from m6rec_core.runs.settings import parse_assignments, resolve
+    from m6rec_core.training.accelerator import make_accelerator
+
+    task = load_task(task_name)
+    source = data or task.manifest.default_data
+    chosen = choose_output(output, f"late-{task_name}-{Path(source).name}", resume=False)
+    logs = read_logs(locate(source))
+    asked: dict[str, Any] = {"task": task_name, "data": source}
+    if backbone is not None:
+        asked["backbone"] = backbone
+    config = resolve(task.manifest, [asked, parse_assignments(assignments)], logs.domain)
+    accelerator = make_accelerator(config.training, chosen)
+    found = compare_depths(task, config, logs, accelerator, chosen, depths or (0, 3, 6, 10, 15), say_line)
+    if as_json:
+        click.echo((chosen / TABLE).read_text(encoding="utf-8"))
+        return
+    titles, rows = depth_table(found, task.manifest.metrics[0])
+    print_table(titles, rows, "late interaction by depth")
+    click.echo(f"picture: {chosen / FIGURE}")

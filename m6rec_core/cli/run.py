@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     type=click.Choice(["fine-tuning", "adapter", "prompt", "option", "option-adapter"]),
     help="What trains. Default: option-adapter.",
 )
+@click.option(
+    "--late-layers", type=click.IntRange(min=0), metavar="K", help="Late interaction: only the upper K layers see rows."
+)
 @click.option("--shots", metavar="N|all", help="Number of training rows.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting, e.g. training.lr=0.001.")
 @click.option(
@@ -46,6 +49,7 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter per option
     data: str | None,
     backbone: str | None,
     tuning: str | None,
+    late_layers: int | None,
     shots: str | None,
     assignments: tuple[str, ...],
     config_file: Path | None,
@@ -58,6 +62,8 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter per option
     from m6rec_core.cli.launch import relaunch_if_needed
 
     asked = _asked(task_name, data, backbone, tuning, shots)
+    if late_layers is not None:
+        asked.setdefault("tuning", {})["late_layers"] = late_layers
     try:
         code = relaunch_if_needed(sys.argv[1:], num_processes)
         if code is None:

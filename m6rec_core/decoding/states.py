@@ -23,7 +23,7 @@ PACK_TOKENS = 1024
 """Length of the sequences in which prompts are computed."""
 
 
-class States(Protocol):
+class TextStates(Protocol):
     """Final-norm hidden states at the ends of the texts."""
 
     def start(self) -> Tensor:

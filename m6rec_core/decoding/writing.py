@@ -10,13 +10,13 @@ from m6rec_core.config import DecodingConfig
 from m6rec_core.decoding.picking import Beams, Pick, Single
 from m6rec_core.decoding.prompts import Prompt, prompt_of
 from m6rec_core.decoding.rules import Lane, Rules
-from m6rec_core.decoding.states import CachedStates, States
+from m6rec_core.decoding.states import CachedStates, TextStates
 from m6rec_core.decoding.trie import TokenTrie, build_trie
 from m6rec_core.errors import ConfigError
 from m6rec_core.model import M6Rec
 from m6rec_core.types import Generate, TextRow, Written
 
-MakeStates = Callable[[M6Rec, Sequence[Prompt], int, int], States]
+MakeStates = Callable[[M6Rec, Sequence[Prompt], int, int], TextStates]
 LANES_AT_ONCE = 128
 """How many texts are written side by side; more rows take turns."""
 _HALF_CHARACTER = "\N{REPLACEMENT CHARACTER}"

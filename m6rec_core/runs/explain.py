@@ -70,7 +70,9 @@ class Explanation:
 def explain(sample: Sample, assembled: Assembled, backbone: Backbone) -> Explanation:
     """Serialise and encode a sample exactly as tuning and scoring do. Raises DataError when it cannot be encoded."""
     tuned = assembled.tuned
-    encoder = RowEncoder(backbone.tokenizer, tuned.tuning.prompt_count, tuned.config.max_tokens)
+    encoder = RowEncoder(
+        backbone.tokenizer, tuned.tuning.prompt_count, tuned.config.max_tokens, tuned.tuning.segment_order
+    )
     options = tuned.config.options if tuned.tuning.options() is not None else ()
     rows = tuple(
         _row(text, encoder(text, f"sample {sample.id}"), backbone, options, tuned.tuning.prompt_count)

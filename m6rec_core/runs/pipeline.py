@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from m6rec_core.backbone.load import load_backbone
 from m6rec_core.backbone.precision import name_of, resolve
 from m6rec_core.config import RunConfig
 from m6rec_core.decoding.writing import writer
+from m6rec_core.late.cache import SegmentCache
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task
 from m6rec_core.runs import files, reported, scored
@@ -23,6 +24,7 @@ from m6rec_core.runs.data import PARTS, RunData, RunRows, choose_rows, pack_part
 from m6rec_core.runs.found import Clock, Found
 from m6rec_core.runs.record import Prepared, record, record_pack
 from m6rec_core.runs.report import plot_curve, print_tables
+from m6rec_core.runs.segments import attach_cache, describe_counts
 from m6rec_core.runs.settings import to_yaml
 from m6rec_core.runs.start import fit_start
 from m6rec_core.tokens.batching import collate
@@ -69,6 +71,8 @@ def run(
     for line in describe(prepared):
         say(line)
     model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned}, writer)
+    with clock.stage("segments"):
+        cache = attach_cache(prepared, model, shown, say)
     resumed = resume and bool(checkpoints(output / FOLDER))  # a checkpoint holds the fitted options already
     if prepared.parts["train"].samples and not resumed:
         with clock.stage("start"):
@@ -80,7 +84,19 @@ def run(
     if not main or found is None:
         return None
     with clock.stage("report"):
-        return _finish(prepared, model, result, found, output, clock)
+        return _finish(prepared, model, result, _with_cache(found, cache), output, clock)
+
+
+def _with_cache(found: Found, cache: SegmentCache | None) -> Found:
+    """The result with what the segment cache did, where there was one."""
+    if cache is None:
+        return found
+    counts = cache.counts()
+    return replace(
+        found,
+        facts=(*found.facts, ("segments", describe_counts(counts))),
+        metrics={**found.metrics, "segment_cache": counts.as_json()},
+    )
 
 
 def prepare(

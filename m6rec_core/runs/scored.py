@@ -62,7 +62,7 @@ def find(
 ) -> Found | None:
     """Score the test rows on all processes and compare with the baselines on the main one (None elsewhere)."""
     with clock.stage("score"):
-        scores = _score_test(prepared, model, accelerator, shown)
+        scores = score_test(prepared, model, accelerator, shown)
     if not accelerator.is_main_process:
         return None
     config, manifest = prepared.config, prepared.task.manifest
@@ -87,7 +87,8 @@ def find(
         )
 
 
-def _score_test(prepared: Prepared, model: M6Rec, accelerator: Accelerator, shown: bool) -> NDArray[np.float64]:
+def score_test(prepared: Prepared, model: M6Rec, accelerator: Accelerator, shown: bool) -> NDArray[np.float64]:
+    """Scores [n, len(score_columns)] of the test rows, on every process."""
     packs = prepared.parts["test"].packs
     fields = list(score_columns(prepared.task.manifest).values())
     share = sum(pack.samples for pack in own_packs(packs, accelerator))

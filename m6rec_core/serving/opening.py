@@ -13,9 +13,10 @@ from m6rec_core.assemble import Assembled, encode, load_pack
 from m6rec_core.backbone.hf import Backbone
 from m6rec_core.backbone.load import load_backbone
 from m6rec_core.backbone.precision import bf16_is_faster, resolve
-from m6rec_core.config import TaskConfig
+from m6rec_core.config import CacheConfig, TaskConfig
 from m6rec_core.decoding.writing import writer
 from m6rec_core.errors import BackboneError, PackError
+from m6rec_core.late.opening import open_cache
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task, load_task
 from m6rec_core.serving.scoring import Tick, in_order, predict_packs
@@ -90,6 +91,8 @@ def open_pack(
         ) from error
     assembled, manifest = load_pack(path, loaded, load_task, settings)
     model = M6Rec(loaded, {assembled.tuned.task.name: assembled.tuned}, writer).eval()
+    if 0 < assembled.tuned.tuning.late_layers < loaded.spec.layers:
+        model.segments = open_cache(CacheConfig(), loaded, say)
     return Opened(assembled.tuned.task, manifest, loaded, assembled, model, device)
 
 

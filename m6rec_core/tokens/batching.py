@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from m6rec_core.tokens.encode import TokenRow
 from m6rec_core.tokens.layout import Layout
-from m6rec_core.tokens.tree import Forest, grow, shared_prefix, sharing_key
+from m6rec_core.tokens.tree import Forest, Piece, grow, shared_prefix, sharing_key
 from m6rec_core.types import Sample
 
 Ints = NDArray[np.int64]
@@ -131,18 +131,22 @@ class TaskRows:
 
     `samples` N; `indices` [N] their places in the data set; `readout` [R]; `sample_of_row` [R]; `scored_from` [M]: the
     token that predicts each scored token; `scored_ids` [M]; `scored_row` [M]; `tokens`: flat places of all tokens of
-    the task; `prompt_places`, `prompt_slots`, `marker_places`, `marker_slots`: tokens whose embedding belongs to the
-    task.
+    the task; `slots`: their segment embeddings; `prompt_places`, `prompt_slots`, `marker_places`, `marker_slots`:
+    tokens whose embedding belongs to the task; `text_places`: all other tokens, in the order of `pieces`, the segments
+    that they are.
     """
 
     samples: tuple[Sample, ...]
     indices: tuple[int, ...]
+    pieces: tuple[Piece, ...]
     readout: Tensor
     sample_of_row: Tensor
     scored_from: Tensor
     scored_ids: Tensor
     scored_row: Tensor
     tokens: Tensor
+    slots: Tensor
+    text_places: Tensor
     prompt_places: Tensor
     prompt_slots: Tensor
     marker_places: Tensor
@@ -153,11 +157,13 @@ class TaskRows:
         return TaskRows(
             self.samples,
             self.indices,
+            self.pieces,
             *(
                 t.to(device)
                 for t in (
                     self.readout, self.sample_of_row, self.scored_from, self.scored_ids, self.scored_row, self.tokens,
-                    self.prompt_places, self.prompt_slots, self.marker_places, self.marker_slots,
+                    self.slots, self.text_places, self.prompt_places, self.prompt_slots, self.marker_places,
+                    self.marker_slots,
                 )
             ),
         )  # fmt: skip
@@ -224,9 +230,17 @@ def _task_rows(trees: Sequence[tuple[Tree, int]], vocabulary: int) -> TaskRows:
     scored: list[tuple[int, int, int]] = []
     tokens: list[Ints] = []
     ids: list[Ints] = []
+    slots: list[Ints] = []
+    pieces: list[Piece] = []
     for tree, start in trees:
         tokens.append(np.arange(start, start + len(tree.forest.ids)))
         ids.append(np.asarray(tree.forest.ids, np.int64))
+        slots.append(np.asarray(tree.forest.slot, np.int64))
+        pieces.extend(
+            replace(piece, place=start + piece.place)
+            for piece in tree.forest.pieces
+            if 0 <= piece.ids[0] < vocabulary  # prompts and markers are segments of their own
+        )
         places = iter(tree.forest.places)
         for sample in tree.samples:
             for row in sample.rows:
@@ -245,12 +259,15 @@ def _task_rows(trees: Sequence[tuple[Tree, int]], vocabulary: int) -> TaskRows:
     return TaskRows(
         samples=tuple(s.sample for s in samples),
         indices=tuple(s.index for s in samples),
+        pieces=tuple(pieces),
         readout=tensor(readout),
         sample_of_row=tensor(sample_of_row),
         scored_from=tensor(answers[:, 0]),
         scored_ids=tensor(answers[:, 1]),
         scored_row=tensor(answers[:, 2]),
         tokens=tensor(flat),
+        slots=tensor(np.concatenate(slots)),
+        text_places=tensor([place for p in pieces for place in range(p.place, p.place + p.length)]),
         prompt_places=tensor(flat[prompt]),
         prompt_slots=tensor(-1 - flat_ids[prompt]),
         marker_places=tensor(flat[marker]),

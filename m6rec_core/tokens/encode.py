@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from m6rec_core.config import SegmentOrder
 from m6rec_core.errors import DataError
 from m6rec_core.tokens.markers import Marker
+from m6rec_core.tokens.slots import MARKER, PROMPT, SOURCE, TARGET, slots_of
 from m6rec_core.tokens.tokenizer import TextTokenizer
 from m6rec_core.types import Readout, Region, Segment, TextRow
 
 _SEGMENT_BITS = 12
+_SLOT_BITS = 7
 MAX_SEGMENTS = 1 << _SEGMENT_BITS
 
 
@@ -19,9 +22,11 @@ class TokenRow:
     """One row of T tokens.
 
     `ids` [T]: text in [0, V), markers from V on, soft prompt slot p as -1 - p. `segments` [T]: ordinal of each
-    token's segment; the soft prompts are segment 0 (paper Fig. 4), markers that open or part the regions are their
-    own. `source`: number of leading tokens in the bidirectional region, prompts included. `readout`: index of the token
-    a head reads. `scored`: indices of answer tokens. `dropped`: number of segments left out for length.
+    token's segment; the soft prompts are segment 0 (paper Fig. 4), every marker is its own, so that the states of text
+    never depend on what a task trains. `source`: number of leading tokens in the bidirectional region, prompts
+    included. `readout`: index of the token a head reads. `scored`: indices of answer tokens. `dropped`: number of
+    segments left out for length. `slots` [T]: each token's segment embedding, () for none. `passing`: ordinals of
+    segments whose text does not recur.
     """
 
     ids: tuple[int, ...]
@@ -30,20 +35,29 @@ class TokenRow:
     readout: int
     scored: tuple[int, ...]
     dropped: int
+    slots: tuple[int, ...] = ()
+    passing: tuple[int, ...] = ()
 
     @property
     def keys(self) -> tuple[int, ...]:
         """One integer per token; rows share computation as far as these agree."""
-        return tuple((i << _SEGMENT_BITS) | s for i, s in zip(self.ids, self.segments, strict=True))
+        own = self.slots or (0,) * len(self.ids)
+        return tuple(
+            (((i << _SLOT_BITS) | k) << _SEGMENT_BITS) | s for i, k, s in zip(self.ids, own, self.segments, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class RowEncoder:
-    """Encodes the rows of one task: P soft prompts first, then the text, at most `max_tokens` tokens in all."""
+    """Encodes the rows of one task: P soft prompts first, then the text, at most `max_tokens` tokens in all.
+
+    `order`: which segment embeddings the tokens get.
+    """
 
     tokenizer: TextTokenizer
     prompts: int
     max_tokens: int
+    order: SegmentOrder = "none"
 
     def __call__(self, row: TextRow, name: str = "row") -> TokenRow:
         """Encode a row. Drops `droppable` segments in order (oldest history first) until the row fits.
@@ -80,41 +94,47 @@ def _assemble(
 ) -> TokenRow:
     ids: list[int] = []
     segments: list[int] = []
+    kinds: list[int] = []
     scored: list[int] = []
-    ordinal = 0
+    passing: list[int] = []
+    ordinal = -1
 
-    def add(tokens: tuple[int, ...], same: bool = False, answer: bool = False) -> None:
+    def add(tokens: tuple[int, ...], kind: int, answer: bool = False, recurs: bool = True) -> None:
         nonlocal ordinal
-        ordinal += 0 if same else 1
+        ordinal += 1
         if answer:
             scored.extend(range(len(ids), len(ids) + len(tokens)))
+        if not recurs:
+            passing.append(ordinal)
         ids.extend(tokens)
         segments.extend([ordinal] * len(tokens))
+        kinds.extend([kind] * len(tokens))
 
     marker: Callable[[Marker], int] = encoder.tokenizer.marker
-    add(tuple(-1 - p for p in range(encoder.prompts)), same=True)
+    add(tuple(-1 - p for p in range(encoder.prompts)), PROMPT)
     source = [k for k in kept if k[0].region is Region.BIDIRECTIONAL]
     target = [k for k in kept if k[0].region is Region.AUTOREGRESSIVE]
     if [*source, *target] != kept:
         raise DataError(f"{name}: a bidirectional segment follows an autoregressive one; order the source text first")
     if row.markers:
-        add((marker(Marker.SOURCE_START),))
+        add((marker(Marker.SOURCE_START),), MARKER)
     for segment, tokens in source:
-        add(tokens, answer=segment.scored)
+        add(tokens, SOURCE, segment.scored, segment.cacheable)
     source_readout = len(ids) - 1
     if row.markers:
-        add((marker(Marker.SOURCE_END),))
+        add((marker(Marker.SOURCE_END),), MARKER)
         source_readout = len(ids) - 1
     source_length = len(ids)
     if row.markers:
-        add((marker(Marker.TARGET_START),))
+        add((marker(Marker.TARGET_START),), MARKER)
     for segment, tokens in target:
-        add(tokens, answer=segment.scored)
+        add(tokens, TARGET, segment.scored, segment.cacheable)
     if row.markers:
-        add((marker(Marker.TARGET_END),), same=bool(target))
+        add((marker(Marker.TARGET_END),), MARKER)
     if len(ids) == encoder.prompts:
         raise DataError(f"{name}: the text has no token; give the sample some text")
     if row.readout is Readout.SOURCE and source_readout < encoder.prompts:
         raise DataError(f"{name}: the source region, which the head reads, has no token; give the sample some text")
     readout = source_readout if row.readout is Readout.SOURCE else len(ids) - 1
-    return TokenRow(tuple(ids), tuple(segments), source_length, readout, tuple(scored), dropped)
+    slots = slots_of(encoder.order, kinds, segments)
+    return TokenRow(tuple(ids), tuple(segments), source_length, readout, tuple(scored), dropped, slots, tuple(passing))

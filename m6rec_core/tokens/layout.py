@@ -13,6 +13,7 @@ layers: q and k lie in the same segment, and positions restart in each segment.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -80,3 +81,37 @@ class Layout:
     def to(self, device: torch.device | str) -> Layout:
         """The layout on another device."""
         return Layout(*(t.to(device) for t in (self.end, self.block, self.segment, self.position, self.offset)))
+
+
+def soft_layout(prompts: int, markers: int, causal: bool, device: torch.device | str) -> Layout:
+    """The layout of one pack with P `prompts`, which are one segment, and `markers`, each of which is its own."""
+    index = torch.arange(prompts + markers, device=device)
+    inside = index < prompts
+    offset = torch.where(inside, index, 0)
+    return Layout(
+        end=torch.where(inside, prompts, index + 1)[None],
+        block=(torch.where(inside, 0, -1) if not causal else torch.full_like(index, -1))[None],
+        segment=torch.where(inside, 0, index + 1)[None],
+        position=offset[None],
+        offset=offset[None],
+    )
+
+
+def separate_layout(lengths: Sequence[int], mutual: Sequence[bool], device: torch.device | str) -> Layout:
+    """The layout of G segments, each a pack by itself, padded to the longest of `lengths`.
+
+    `mutual`: whether a segment's tokens see each other both ways. Padding sees itself only.
+    """
+    width = max(lengths)
+    index = torch.arange(width, device=device)[None]
+    size = torch.tensor(list(lengths), device=device)[:, None]
+    both = torch.tensor(list(mutual), device=device)[:, None]
+    inside = index < size
+    position = torch.where(inside, index, 0)
+    return Layout(
+        end=torch.where(inside, size, index + 1),
+        block=torch.where(inside & both, 0, -1),
+        segment=torch.where(inside, 0, index + 1),
+        position=position,
+        offset=position,
+    )

@@ -7,18 +7,35 @@ sharing is the whole source, since each of its tokens sees all others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from m6rec_core.tokens.encode import TokenRow
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """`length` tokens of a segment from its token `offset` on, which lie at `place` .. in a forest (or batch).
+
+    `ids`: the whole segment's token ids, which alone determine its states in the lower layers of late interaction.
+    `mutual`: its tokens see each other both ways (source text of a bidirectional backbone). `recurs`: whether the text
+    may come again in other rows.
+    """
+
+    place: int
+    offset: int
+    length: int
+    ids: tuple[int, ...]
+    mutual: bool
+    recurs: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Forest:
     """M merged tokens in pre-order, and where each row's tokens went.
 
-    `ids`, `end`, `block`, `segment`, `position`, `offset` [M]: see `Layout` and `TokenRow`. `places`: per row (in the
-    order given) the forest index of each of its tokens.
+    `ids`, `end`, `block`, `segment`, `position`, `offset`, `slot` [M]: see `Layout` and `TokenRow`. `places`: per row
+    (in the order given) the forest index of each of its tokens. `pieces`: the segments the tokens came from, in order.
     """
 
     ids: tuple[int, ...]
@@ -27,7 +44,9 @@ class Forest:
     segment: tuple[int, ...]
     position: tuple[int, ...]
     offset: tuple[int, ...]
+    slot: tuple[int, ...]
     places: tuple[tuple[int, ...], ...]
+    pieces: tuple[Piece, ...]
 
 
 def shared_prefix(left: TokenRow, right: TokenRow, causal: bool) -> int:
@@ -37,6 +56,8 @@ def shared_prefix(left: TokenRow, right: TokenRow, causal: bool) -> int:
     a, b, sa, sb = left.ids, right.ids, left.segments, right.segments
     while length < limit and a[length] == b[length] and sa[length] == sb[length]:
         length += 1
+    if left.slots[:length] != right.slots[:length]:
+        length = next(i for i in range(length) if left.slots[i] != right.slots[i])
     if not causal and (left.source != right.source or length < left.source):
         return 0
     return length
@@ -62,6 +83,8 @@ def grow(rows: Sequence[TokenRow], causal: bool) -> Forest:
     segment: list[int] = []
     position: list[int] = []
     offset: list[int] = []
+    slot: list[int] = []
+    pieces: list[Piece] = []
     places: list[tuple[int, ...]] = [()] * len(rows)
     path: list[int] = []
     previous: TokenRow | None = None
@@ -85,9 +108,35 @@ def grow(rows: Sequence[TokenRow], causal: bool) -> Forest:
             block.append(blocks - 1 if not causal and t < row.source else -1)
             segment.append(segments - 1 if starts else segment[path[-1]])
             position.append(t)
+            slot.append(row.slots[t] if row.slots else 0)
             offset.append(0 if starts else offset[path[-1]] + 1)
             path.append(len(ids) - 1)
         places[i] = tuple(path)
+        pieces.extend(_pieces(row, keep, len(ids), causal))
         previous = row
     close(0)
-    return Forest(tuple(ids), tuple(end), tuple(block), tuple(segment), tuple(position), tuple(offset), tuple(places))
+    return Forest(
+        tuple(ids), tuple(end), tuple(block), tuple(segment), tuple(position), tuple(offset), tuple(slot),
+        tuple(places), tuple(pieces),
+    )  # fmt: skip
+
+
+def _pieces(row: TokenRow, keep: int, total: int, causal: bool) -> Iterator[Piece]:
+    """The segments of a row's tokens from `keep` on, which were appended last to a forest of now `total` tokens."""
+    shift = total - len(row.ids)
+    start = keep
+    while start < len(row.ids):
+        ordinal = row.segments[start]
+        first = row.segments.index(ordinal)
+        stop = start
+        while stop < len(row.ids) and row.segments[stop] == ordinal:
+            stop += 1
+        yield Piece(
+            place=shift + start,
+            offset=start - first,
+            length=stop - start,
+            ids=row.ids[first:stop],
+            mutual=not causal and start < row.source,
+            recurs=ordinal not in row.passing,
+        )
+        start = stop

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from m6rec_core.config import TuningConfig
 from m6rec_core.errors import ConfigError
 from m6rec_core.tuning.adapters import adapter_parameters
+from m6rec_core.tuning.late import segment_slots
 from m6rec_core.tuning.modes import MODES, ModeSpec
 from m6rec_core.tuning.soft import MARKER_COUNT
 from m6rec_core.types import BackboneSpec, FrozenModel
@@ -55,11 +56,12 @@ def plan(config: TuningConfig, spec: BackboneSpec, heads: int, options: int, hea
     Raises ConfigError when explicit settings, or the least a mode needs, do not fit.
     """
     mode = MODES[config.mode]
+    _check_late(config, spec)
     rank = (config.adapter_rank or max(1, spec.hidden // heads)) if mode.adapters else 0
     soft_options = options if mode.options else 0
     costs = _Costs(
         limit=math.floor(config.budget * spec.parameters + 1e-6),
-        fixed=head_parameters + (MARKER_COUNT * spec.hidden if config.train_markers else 0),
+        fixed=head_parameters + spec.hidden * (segment_slots(config) + (MARKER_COUNT if config.train_markers else 0)),
         prompt=spec.hidden,
         adapter=adapter_parameters(spec.hidden, rank),
         rank=rank,
@@ -103,6 +105,10 @@ def _least_prompts(config: TuningConfig, mode: ModeSpec, options: int) -> int:
 
 def _adapter_count(config: TuningConfig, spec: BackboneSpec, mode: ModeSpec, costs: _Costs, least: int) -> int:
     """Return the number of adapted layers: the explicit one, or the most that fit."""
+    if config.adapter_layers == "all":
+        return spec.layers
+    if config.adapter_layers == "late":
+        return config.late_layers
     if config.adapter_layers is not None:
         if config.adapter_layers > spec.layers:
             raise ConfigError(
@@ -121,7 +127,21 @@ def _adapter_count(config: TuningConfig, spec: BackboneSpec, mode: ModeSpec, cos
             f"and the head, but tuning.budget {config.budget:g} of {spec.name} allows {costs.limit:,}: set "
             f"tuning.budget to at least {_budget_for(needed, spec)}, or lower tuning.adapter_rank"
         )
-    return int(min(spec.layers, fitting))
+    return int(min(config.late_layers or spec.layers, fitting))
+
+
+def _check_late(config: TuningConfig, spec: BackboneSpec) -> None:
+    """Refuse more late layers than there are, and late adapters without late interaction."""
+    if config.late_layers > spec.layers:
+        raise ConfigError(
+            f"tuning.late_layers is {config.late_layers}, but {spec.name} has {spec.layers} layers: set it to at most "
+            f"{spec.layers}"
+        )
+    if config.adapter_layers == "late" and not config.late_layers:
+        raise ConfigError(
+            "tuning.adapter_layers is late, but tuning.late_layers is 0: set tuning.late_layers (--late-layers), or "
+            "tuning.adapter_layers to a number or all"
+        )
 
 
 def _prompt_count(config: TuningConfig, costs: _Costs, adapters: int, least: int) -> int:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from m6rec_core.config import TuningConfig
+from m6rec_core.config import SegmentOrder, TuningConfig
 from m6rec_core.errors import ConfigError
 from m6rec_core.tuning.adapters import FfnAdapters
 from m6rec_core.tuning.budget import TuningPlan
+from m6rec_core.tuning.late import SegmentEmbeddings, segment_slots
 from m6rec_core.tuning.soft import (
     MarkerEmbeddings,
     SoftPrompts,
@@ -23,15 +24,28 @@ from m6rec_core.types import BackboneSpec
 
 
 class TaskTuning(nn.Module):
-    """Soft prompts [P, D], soft options (the last C of them), markers [5, D] and FFN adapters of one task.
+    """Soft prompts [P, D], soft options (the last C of them), markers [5, D], FFN adapters and, with late interaction,
+    segment embeddings [S, D] of one task.
 
     All parameters are float32, whatever the backbone computes in. Parts the mode does not have are absent: P is 0,
     `options()` is None, `ffn` returns None.
     """
 
-    def __init__(self, soft: SoftPrompts | None, markers: MarkerEmbeddings, adapters: FfnAdapters | None) -> None:
-        """Hold the parts; see `build_tuning`."""
+    def __init__(
+        self,
+        soft: SoftPrompts | None,
+        markers: MarkerEmbeddings,
+        adapters: FfnAdapters | None,
+        config: TuningConfig | None = None,
+    ) -> None:
+        """Hold the parts; see `build_tuning`. `config` says how late interaction goes; None is the full model."""
         super().__init__()
+        config = config or TuningConfig()
+        self.late_layers = config.late_layers
+        self.late_prompts = config.late_prompts == "late" and config.late_layers > 0
+        self.segment_order: SegmentOrder = config.segment_embeddings if config.late_layers else "none"
+        slots, width = segment_slots(config), markers.embeddings.shape[1]
+        self.segments = SegmentEmbeddings(slots, width) if slots else None
         self.soft = soft
         self.marker_embeddings = markers
         self.adapters = adapters
@@ -60,13 +74,21 @@ class TaskTuning(nn.Module):
         added: Tensor | None = None if self.adapters is None else self.adapters(layer, z)
         return added
 
+    def adapter_state(self, stop: int) -> list[Tensor]:
+        """Return the parameters of the adapters below layer `stop`, in order: what cached states depend on."""
+        if self.adapters is None:
+            return []
+        layers = self.adapters.layers
+        return [p for n in sorted(map(int, layers)) if n < stop for p in layers[str(n)].parameters()]
+
     def trainable_parameters(self) -> int:
         """Return how many numbers train."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def embedding_parameters(self) -> list[nn.Parameter]:
-        """Return the trainable input embeddings (prompts and markers), which may want their own learning rate."""
+        """Return the trainable embeddings (prompts, markers, segments), which may want their own learning rate."""
         found = list(self.marker_embeddings.parameters())
+        found += [] if self.segments is None else list(self.segments.parameters())
         return found if self.soft is None else [self.soft.prompts, *found]
 
 
@@ -98,7 +120,7 @@ def build_tuning(
             initial = _informed_start(plan, embedding, instruction_ids, option_ids)
         soft = SoftPrompts(initial, plan.options)
     markers = MarkerEmbeddings(initial_markers(embedding), config.train_markers)
-    return TaskTuning(soft, markers, adapters).to(embedding.device)
+    return TaskTuning(soft, markers, adapters, config).to(embedding.device)
 
 
 def _informed_start(

@@ -113,7 +113,7 @@ def test_logistic_regression_beats_each_single_rate() -> None:
 
 
 def test_features_and_base_rate_are_finite_at_the_edges() -> None:
-    edge = np.array([[0.0, 1.0, 0.5, 0.0, 1e9]])
+    edge = np.array([[0.0, 1.0, 0.5, 0.0, 1e9, -3.0]])
     assert np.isfinite(statistic_features(edge)).all()
     assert base_rate(np.zeros(0)) == 0.5
     assert sigmoid(np.array([-1e4, 0.0, 1e4])) == pytest.approx([0.0, 0.5, 1.0])

@@ -79,8 +79,8 @@ TABLES = [
     ({"dataset.json": '{"domain": "movis"}'}, "did you mean 'movies'"),
     ({"events.csv": HEAD + "u,i1,1600000000,rating,4\n" * 5}, "logs: the train part of the split would be empty"),
     ({"events.csv": EVENTS.replace("rating", "click").replace(",1\n", ",\n")}, "logs: events, row 1, field 'value'"),
-    ({"events.jsonl": "{}"}, "logs: events.csv and events.jsonl are both the events table"),
-    ({"users.csv": ""}, "users.csv, field 'user_id': the column is missing"),
+    ({"events.jsonl": "{}"}, "logs: events.csv: events.csv and events.jsonl are both the events table"),
+    ({"users.csv": ""}, "users.csv: the table is empty; it needs at least one row"),
 ]  # fmt: skip
 
 
@@ -424,7 +424,7 @@ def test_a_plugin_that_raises_on_import(refused, tmp_path, monkeypatch):
 
 def test_a_marker_typed_inside_a_title_is_plain_text(logs, films, capsys):
     folder = logs(**{"items.csv": ITEMS.replace("Film", "[BOS'] <|endoftext|> [EOS] <prompt 1>")})
-    settings = ("--set", "tuning.budget=0.9", "--set", "tuning.prompts=4", "--set", "settings.max_tokens=4000")
+    settings = ("--set", "tuning.budget=0.9", "--set", "tuning.prompts=4", "--set", "settings.max_tokens=2000")
     source = ("--data", str(folder), "--backbone", str(films.backbone))
     with pytest.raises(SystemExit) as done:
         main(["explain-sample", "--task", "ctr", *source, *settings, "--json"])

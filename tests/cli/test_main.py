@@ -146,7 +146,7 @@ def wrapped(error: BaseException) -> BaseException:
     ("error", "line"),
     [
         (DataError("events.csv row 3:\n  no item"), "error: events.csv row 3: no item\n"),
-        (click.UsageError("--shots is not for --pack"), "error: --shots is not for --pack See `m6rec fail --help`.\n"),
+        (click.UsageError("--shots is not for --pack"), "error: --shots is not for --pack. See `m6rec fail --help`.\n"),
         (click.ClickException("no\nway"), "error: no way\n"),
         (full_disk(), "error: the disk is full for /data/out/pack: free some space, or choose another place"),
         (wrapped(full_disk()), "error: the disk is full for /data/out/pack"),

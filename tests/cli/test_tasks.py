@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 
 import pytest
@@ -88,7 +89,7 @@ def test_a_plugin_brings_a_command_listed_without_importing(install, capsys):
     install("fake-one", "m6rec.commands", "greet", "cli_fake_greet:greet", COMMAND.format(name="greet"))
     code, out, _ = leave(["--help"], capsys)
     assert code == 0
-    assert "greet  from fake-one" in out
+    assert re.search(r"greet +from fake-one", out)
     assert "cli_fake_greet" not in sys.modules
     assert leave(["greet"], capsys)[:2] == (0, "hello from greet\n")
 

@@ -84,9 +84,9 @@ def test_boolean_masks_of_the_sdpa_kernel_give_the_same_texts(tuned):
 
 def test_finished_rows_leave_the_batch_and_nothing_changes(tuned):
     model = tuned.tuned_model()
-    rows = [("one", tuned.text_row("a" * n, markers=False)) for n in range(1, 9)]
+    rows = [(tuned.NAMES[i % 4], tuned.text_row(word, markers=False)) for i, word in enumerate(tuned.WORDS)]
     whole = write_rows(model, rows, DecodingConfig(max_new_tokens=24))
-    stops = tuple(text[0].text[2 * i : 2 * i + 3] for i, text in enumerate(whole[:6]))
+    stops = tuple(text[0].text[: 4 + 2 * i] for i, text in enumerate(whole[:6]))
     config = DecodingConfig(max_new_tokens=24, stop=stops)
     written = write_rows(model, rows, config)
     assert len({row[0].tokens for row in written}) > 2

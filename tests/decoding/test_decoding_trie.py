@@ -65,7 +65,7 @@ def test_beams_as_many_as_texts_rank_all_texts_by_likelihood(tuned):
 def titles():
     generator = np.random.default_rng(0)
     syllables = np.array(["ma", "trix", " the", "he", "at", " 1", "ö", "up", " liked", "s", "🙂", " x"])
-    lengths = generator.integers(1, 9, 130_000)
+    lengths = generator.integers(1, 12, 160_000)
     made = {"".join(generator.choice(syllables, n)) for n in lengths.tolist()}
     return tuple(sorted(made)[:100_000])
 
@@ -84,7 +84,7 @@ METHODS = (
 )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(source=st.text(min_size=1, max_size=12), seed=st.integers(0, 999), markers=st.booleans(),
        config=st.sampled_from(METHODS))  # fmt: skip
 def test_texts_are_of_the_set(large, tuned, source, seed, markers, config):
@@ -98,5 +98,5 @@ def test_texts_are_of_the_set(large, tuned, source, seed, markers, config):
 
 def test_the_large_set_is_large(large):
     _, trie, titles = large
-    assert len(titles) > 90_000
+    assert len(titles) == 100_000
     assert trie.first.dtype == trie.token.dtype == trie.text.dtype == np.int32

@@ -19,7 +19,7 @@ FOLDERS = {
     "plugins/query-generation": "src",
 }
 USED_WITHOUT_IMPORT = {"gguf"}  # transformers imports it to read GGUF files
-OPTIONAL = {"tensorboard"}
+OPTIONAL = {"tensorboard", "lmdb", "redis"}
 
 
 def project(folder: str) -> dict:

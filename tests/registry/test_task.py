@@ -10,7 +10,7 @@ import torch
 from m6rec_core.config import TaskConfig
 from m6rec_core.errors import DataError, RegistryError
 from m6rec_core.hookspecs import hookimpl
-from m6rec_core.registry import TaskRegistry, load_task, task_from_module
+from m6rec_core.registry import TaskRegistry, entries, load_task, task_from_module
 from m6rec_core.types import BackboneSpec, ScoredTokens, TaskView
 
 SPEC = BackboneSpec("tiny", "0", 4, 1, 8, 100, "causal")
@@ -114,8 +114,12 @@ def test_a_task_that_is_not_allowed_names_the_variable(site, monkeypatch):
     assert "not allowed: M6REC_PLUGINS" in refusal(load_task, "alpha")
 
 
-def test_misspelt_names_get_suggestions(site):
+def test_misspelt_names_get_suggestions(site, monkeypatch):
     site.add("alpha")
+    everything = entries.entry_points
+    monkeypatch.setattr(
+        entries, "entry_points", lambda group: [p for p in everything(group=group) if p.name == "alpha"]
+    )
     assert "did you mean 'alpha'?" in refusal(load_task, "aplha")
     assert refusal(load_task, "retrieval").endswith("run `pip install m6rec-plugin-retrieval`")
     message = refusal(load_task, "retreival")

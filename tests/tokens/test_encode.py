@@ -31,7 +31,7 @@ def test_a_row_with_markers_is_written_as_in_the_paper():
         -1, -2, ENDS[Marker.SOURCE_START], a, b, c, ENDS[Marker.SOURCE_END],
         ENDS[Marker.TARGET_START], d, ENDS[Marker.TARGET_END],
     )  # fmt: skip
-    assert encoded.segments == (0, 0, 1, 2, 2, 3, 4, 5, 6, 6)
+    assert encoded.segments == (0, 0, 1, 2, 2, 3, 4, 5, 6, 7)
     assert (encoded.source, encoded.readout, encoded.dropped) == (7, 9, 0)
 
 

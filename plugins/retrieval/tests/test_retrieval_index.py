@@ -107,7 +107,7 @@ def churn(index, steps, seed, folder=None, most=8):
     return index, held, gone
 
 
-def agrees(index, held, gone):
+def assert_agrees(index, held, gone):
     assert index.ids() == tuple(sorted(held))
     assert len(index) == len(held)
     assert np.array_equal(index.vectors(list(held)), np.array(list(held.values())).reshape(-1, WIDTH))
@@ -122,13 +122,13 @@ def agrees(index, held, gone):
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 999))
 def test_a_random_life_loses_nothing_and_brings_nothing_back(backend, seed, tmp_path_factory):
-    agrees(*churn(backend(WIDTH), 300, seed, tmp_path_factory.mktemp("life") / "index"))
+    assert_agrees(*churn(backend(WIDTH), 300, seed, tmp_path_factory.mktemp("life") / "index"))
 
 
 @pytest.mark.heavy
 @both
 def test_a_hundred_thousand_changes_lose_nothing(backend, tmp_path):
-    agrees(*churn(backend(WIDTH), 100_000, 3, tmp_path / "index", most=64))
+    assert_agrees(*churn(backend(WIDTH), 100_000, 3, tmp_path / "index", most=64))
 
 
 @both

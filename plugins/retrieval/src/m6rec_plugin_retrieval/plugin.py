@@ -28,7 +28,7 @@ MANIFEST = TaskManifest(
     score_field="",
     default_data="ml-1m",
     quick={
-        "shots": 5000,
+        "shots": 4000,
         "evaluation.rows": 600,
         "evaluation.valid_rows": 200,
         "training.max_steps": 0,
