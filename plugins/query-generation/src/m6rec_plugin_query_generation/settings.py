@@ -31,7 +31,6 @@ class QueryConfig(WritingConfig):
     allowed: tuple[str, ...] = ()
     blocked: tuple[str, ...] = ()
     instruction: str = "Write the search query for what the user needs."
-    max_tokens: int = Field(default=256, ge=8)
     decoding: DecodingConfig = DecodingConfig(max_new_tokens=32, stop=STOP)
     sampling: SamplingConfig = SamplingConfig(history=HistoryRule(events=10))
 
