@@ -12,7 +12,7 @@ at or after a row's own time can change its number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,93 +43,90 @@ def taste_before(
     rank of the time from which each of them counts; `residual` [m]: see the module. 0 where nothing is known.
     """
     result = np.zeros(len(user))
-    pairs = _Pairs.of(item, counted[np.argsort(known, kind="stable")])
-    asked = _groups(user, time)
-    told = _groups(user[counted], known)
-    moments = np.union1d([group.moment for group in asked], [group.moment for group in told])
-    a = b = 0
-    for moment in moments:
-        while a < len(asked) and asked[a].moment == moment:
-            rows = asked[a].rows
-            result[rows] = pairs.taste(int(user[rows[0]]), pairs.slot[item[rows]])
-            a += 1
-        while b < len(told) and told[b].moment == moment:
-            rows = told[b].rows
-            pairs.learn(int(user[counted[rows[0]]]), pairs.slot[item[counted[rows]]], residual[rows])
+    pairs = _Pairs.of(user[counted], item[counted], known)
+    asked, told = _groups(user, time), _groups(user[counted], known)
+    slot = np.full(int(item.max(initial=-1)) + 1, -1, np.int64)
+    slot[pairs.items] = np.arange(len(pairs.items))
+    slots, told_slots = slot[item], slot[item[counted]]
+    b = 0
+    for moment, rows in asked:
+        while b < len(told) and told[b][0] < moment:
+            pairs.learn(int(user[counted[told[b][1][0]]]), told_slots[told[b][1]], residual[told[b][1]])
             b += 1
+        result[rows] = pairs.taste(int(user[rows[0]]), slots[rows])
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Rows of one user at one moment."""
-
-    moment: int
-    rows: IntArray
-
-
-def _groups(user: IntArray, moment: IntArray) -> list[_Group]:
-    """Rows by (moment, user), in order of moment; rows of a group keep their order."""
+def _groups(user: IntArray, moment: IntArray) -> list[tuple[int, IntArray]]:
+    """(moment, rows of one user at that moment), in order of moment; rows of a group keep their order."""
     if not len(user):
         return []
     order = np.lexsort((user, moment))
     first = np.r_[True, (np.diff(user[order]) != 0) | (np.diff(moment[order]) != 0)]
     starts = np.flatnonzero(first)
-    pieces = np.split(order, starts[1:])
-    return [_Group(int(moment[piece[0]]), piece) for piece in pieces]
+    return list(zip(moment[order[starts]].tolist(), np.split(order, starts[1:]), strict=True))
 
 
-@dataclass(slots=True)
-class _Past:
-    """What is known of one user, oldest first: places of items, each once, and the residuals of their first outcome."""
-
-    slots: IntArray
-    residuals: FloatArray
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Pairs:
-    """Running sums over pairs of items. `product[i, j]` holds the pairs in which i became known after j."""
+    """Running sums over pairs of items, and what is known of each user.
 
-    slot: IntArray
-    product: NDArray[np.float32]
-    count: NDArray[np.float32]
-    users: dict[int, _Past] = field(default_factory=dict)
+    `items`: codes of the items with a place. `sums` [places, places, 2]: product of residuals and number of users, at
+    [i, j] for those who were known to have judged i after j. A user's outcomes lie in `slots` and `residuals` [., 2]
+    (residual, 1) from `start` on, `length` of them so far, oldest first, each item once: N counts users, and a habit is
+    no evidence for a likeness. `seen`: user * places + place.
+    """
+
+    items: IntArray
+    sums: NDArray[np.float32]
+    slots: IntArray
+    residuals: NDArray[np.float32]
+    start: IntArray
+    length: IntArray
+    seen: set[int]
 
     @classmethod
-    def of(cls, item: IntArray, counted: IntArray) -> _Pairs:
-        """Empty sums; `counted`: rows with an outcome, in the order in which they become known."""
-        known, first = np.unique(item[counted], return_index=True)
-        size = min(len(known), ITEMS)
-        slot = np.full(int(item.max(initial=-1)) + 1, -1, np.int64)
-        slot[known[np.argsort(first)][:size]] = np.arange(size)
-        return cls(slot, np.zeros((size, size), np.float32), np.zeros((size, size), np.float32))
+    def of(cls, user: IntArray, item: IntArray, known: IntArray) -> _Pairs:
+        """Empty sums for outcomes of `user` with `item` that become `known` in this order."""
+        order = np.argsort(known, kind="stable")
+        codes, first = np.unique(item[order], return_index=True)
+        items = codes[np.argsort(first)][:ITEMS]
+        counts = np.bincount(user, minlength=int(user.max(initial=0)) + 1)
+        return cls(
+            items=items,
+            sums=np.zeros((len(items), len(items), 2), np.float32),
+            slots=np.zeros(len(user), np.int64),
+            residuals=np.ones((len(user), 2), np.float32),
+            start=np.cumsum(counts) - counts,
+            length=np.zeros(len(counts), np.int64),
+            seen=set(),
+        )
+
+    def _past(self, user: int) -> slice:
+        """Where the latest outcomes of a user lie."""
+        stop = int(self.start[user] + self.length[user])
+        return slice(max(int(self.start[user]), stop - EVENTS), stop)
 
     def taste(self, user: int, slots: IntArray) -> FloatArray:
-        """The taste of items for a user as things stand."""
-        result = np.zeros(len(slots))
-        past, inside = self.users.get(user), np.flatnonzero(slots >= 0)
-        if past is None or not len(inside):
-            return result
-        rows, columns = slots[inside, None], past.slots[None, -EVENTS:]
-        product = self.product[rows, columns] + self.product[columns, rows]
-        count = self.count[rows, columns] + self.count[columns, rows]
-        sums = (product / (count + PAIRS)) @ past.residuals[-EVENTS:]
-        result[inside] = sums / columns.shape[1] ** NORM
-        return result
+        """The taste of items for a user as things stand; 0 for items without a place."""
+        if user >= len(self.length) or not self.length[user]:
+            return np.zeros(len(slots))
+        past = self._past(user)
+        history, rows = self.slots[past], slots[:, None]
+        sums = self.sums[rows, history] + self.sums[history, rows]
+        found = (sums[..., 0] / (sums[..., 1] + np.float32(PAIRS))) @ self.residuals[past, 0]
+        taste: FloatArray = np.where(slots >= 0, found / len(history) ** NORM, 0.0)
+        return taste
 
     def learn(self, user: int, slots: IntArray, residuals: FloatArray) -> None:
-        """Add outcomes of a user: pairs with what is known of them already, and with one another.
-
-        A repeated item counts once: N counts users, and a habit is no evidence for a likeness.
-        """
-        past = self.users.get(user) or _Past(np.zeros(0, np.int64), np.zeros(0))
-        first = np.sort(np.unique(slots, return_index=True)[1])
-        fresh = first[(slots[first] >= 0) & ~np.isin(slots[first], past.slots)]
-        new, weight = slots[fresh], residuals[fresh]
-        history = past.slots[-EVENTS:]
-        self.product[new[:, None], history[None]] += weight[:, None] * past.residuals[None, -EVENTS:]
-        self.count[new[:, None], history[None]] += 1.0
-        self.product[new[:, None], new[None]] += np.tril(np.outer(weight, weight), -1)
-        self.count[new[:, None], new[None]] += np.tril(np.ones((len(new), len(new))), -1)
-        self.users[user] = _Past(np.concatenate([past.slots, new]), np.concatenate([past.residuals, weight]))
+        """Add outcomes of a user: pairs with what is known of them already, and with one another."""
+        for slot, residual in zip(slots.tolist(), residuals.tolist(), strict=True):
+            key = user * len(self.items) + slot
+            if slot < 0 or key in self.seen:
+                continue
+            self.seen.add(key)
+            past = self._past(user)
+            self.sums[slot, self.slots[past]] += self.residuals[past] * np.array((residual, 1.0), np.float32)
+            stop = int(self.start[user] + self.length[user])
+            self.slots[stop], self.residuals[stop, 0] = slot, residual
+            self.length[user] += 1

@@ -59,9 +59,9 @@ def test_mistakes_are_one_line_and_exit_with_2(folder, capsys, arguments, messag
 def test_assets_are_listed_without_fetching(folder, capsys):
     code, out, _ = run(capsys, "assets", "list", "--json")
     assert code == 0
-    assert {entry["name"]: entry["folder"] for entry in json.loads(out)} == {
-        "smollm2-135m": None, "ml-100k": None, "ml-1m": None,
-    }  # fmt: skip
+    listed = {entry["name"]: entry["folder"] for entry in json.loads(out)}
+    assert set(listed) >= {"smollm2-135m", "ml-100k", "ml-1m"}  # and what installed plugins offer
+    assert set(listed.values()) == {None}
     code, out, _ = run(capsys, "assets", "list")
     assert "not fetched" in out
     assert "Apache-2.0" in out
