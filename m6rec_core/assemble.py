@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -103,21 +103,30 @@ def _plan(tuning: TuningConfig, backbone: Backbone, settings: TaskConfig, head: 
     return plan(tuning, backbone.spec, backbone.heads, len(settings.options), parameters)
 
 
-def load_pack(path: Path, backbone: Backbone, load_task: Callable[[str], Task]) -> tuple[Assembled, PackManifest]:
-    """Load a task pack onto the backbone it was tuned on. Raises PackError when it belongs to another one."""
+def load_pack(
+    path: Path, backbone: Backbone, load_task: Callable[[str], Task], settings: Mapping[str, Any] | None = None
+) -> tuple[Assembled, PackManifest]:
+    """Load a task pack onto the backbone it was tuned on. Raises PackError when it belongs to another one.
+
+    `settings` replace those of the pack, as far as they do not shape the tuned parts (how texts are written, say);
+    ConfigError when they are wrong.
+    """
     manifest = read_manifest(path)
     check_pack(path, manifest, backbone.spec, HOOK_API)
+    changed = dict(settings or {})
     task = load_task(manifest.task)
     try:
-        settings = task.manifest.config.model_validate(manifest.settings)
+        found = task.manifest.config.model_validate({**manifest.settings, **changed})
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
+        if str(first["loc"][0] if first["loc"] else "") in changed:
+            raise ConfigError(f"setting settings.{field} is {first['input']!r}: {first['msg']}") from error
         raise PackError(
             f"{path}: setting {field}: {first['msg']}: the pack was made with {manifest.plugin.distribution} "
             f"{manifest.plugin.version}, the installed one is {task.version}"
         ) from error
-    assembled = assemble(task, settings, manifest.tuning, backbone, 0, manifest.plan)
+    assembled = assemble(task, found, manifest.tuning, backbone, 0, manifest.plan)
     state = load_state(path, assembled.tuned.tuning, assembled.tuned.head)
     if state:
         backbone.load_state_dict(state)

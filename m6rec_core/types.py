@@ -310,7 +310,8 @@ class RunView:
     `parts`: the samples of "train", "valid" and "test" that the run uses. `logs`: what they were derived from, None
     where they were read from sample files. `seed` also draws the training rows. `say` tells the user one line.
     `output`: folder of the run, for pictures and other files of the task's own (main process only); None where a pack
-    is evaluated without a run.
+    is evaluated without a run. `untuned`: the same task over the bare backbone, no soft prompts, no adapters and a
+    fresh head, to compare with; None where the backbone itself was tuned.
     """
 
     parts: Mapping[str, Sequence[Sample]]
@@ -323,6 +324,7 @@ class RunView:
     main: bool
     say: Callable[[str], None]
     output: Path | None
+    untuned: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)

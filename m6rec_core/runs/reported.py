@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from m6rec_core.assemble import encode
-from m6rec_core.config import EvaluationConfig, TrainingConfig
+from m6rec_core.assemble import assemble, encode
+from m6rec_core.config import EvaluationConfig, Mode, TrainingConfig
+from m6rec_core.decoding.writing import writer
 from m6rec_core.errors import RegistryError
 from m6rec_core.logs.schema import Logs
 from m6rec_core.model import M6Rec, TunedTask
@@ -23,11 +24,13 @@ from m6rec_core.runs.record import Prepared
 from m6rec_core.serving.distinct import KeptStates, decode_states, distinct_rows, read_states
 from m6rec_core.serving.opening import Opened, summary_int
 from m6rec_core.serving.scoring import gather_predictions, own_packs
+from m6rec_core.serving.untuned import NOTHING_TUNED
 from m6rec_core.tokens.batching import Pack, collate, plan_packs
 from m6rec_core.training.accelerator import make_accelerator
 from m6rec_core.training.gather import gather_rows
 from m6rec_core.training.loop import EvaluateFn
-from m6rec_core.types import Evaluation, Prediction, Report, RunView, Sample
+from m6rec_core.tuning.modes import MODES
+from m6rec_core.types import Answer, Evaluation, Prediction, Report, RunView, Sample
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -79,6 +82,18 @@ class Asking:
         places = torch.tensor(indices, dtype=torch.int64)
         return [float(v) for v in gather_rows(self.accelerator, places, values[:, None], len(samples))[:, 0]]
 
+    def untuned(self, mode: Mode) -> Answer | None:
+        """The same answers over the bare backbone, put together when it is asked for; None where the mode tuned it."""
+        if MODES[mode].backbone:
+            return None
+
+        def answer(samples: Sequence[Sample], title: str) -> list[Prediction]:
+            backbone, task = self.model.backbone, self.tuned.task
+            bare = assemble(task, self.tuned.config, NOTHING_TUNED, backbone, 0).tuned
+            return replace(self, tuned=bare, model=M6Rec(backbone, {task.name: bare}, writer)).answer(samples, title)
+
+        return answer
+
     def _packs(self, samples: Sequence[Sample]) -> list[Pack]:
         backbone = self.model.backbone
         encoded = encode(self.tuned.task.name, self.tuned, samples, backbone)
@@ -105,6 +120,7 @@ def view_of(
         main=accelerator.is_main_process,
         say=_say if shown else _silent,
         output=output,
+        untuned=asking.untuned(config.tuning.mode),
     )
 
 
@@ -178,6 +194,7 @@ def report_pack(opened: Opened, data: RunData, split: str, rows: int | None, sho
         main=True,
         say=_say if shown else _silent,
         output=None,
+        untuned=asking.untuned(opened.manifest.tuning.mode),
     )
     return _tested(opened.task, view), len(used), len(whole[split])
 

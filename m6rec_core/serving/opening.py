@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -68,10 +69,17 @@ class Opened:
         return in_order(answered, len(samples))
 
 
-def open_pack(path: Path, backbone: str | None, precision: str | None, say: Say = lambda _line: None) -> Opened:
+def open_pack(
+    path: Path,
+    backbone: str | None,
+    precision: str | None,
+    say: Say = lambda _line: None,
+    settings: Mapping[str, Any] | None = None,
+) -> Opened:
     """Load a pack with the backbone it names, or `backbone`, in the number format of its tuning, or `precision`.
 
-    Raises PackError, BackboneError, RegistryError in one line that says what to do.
+    `settings` replace the task's own of that name (see `m6rec_core.assemble.load_pack`). Raises PackError,
+    BackboneError, RegistryError, ConfigError in one line that says what to do.
     """
     manifest = read_manifest(path)
     load_task(manifest.task)  # a missing plugin shows before a backbone is fetched
@@ -88,7 +96,7 @@ def open_pack(path: Path, backbone: str | None, precision: str | None, say: Say 
             f"{path} was tuned on backbone {manifest.backbone.name!r}, which is not found here: name its folder with "
             "--backbone"
         ) from error
-    assembled, manifest = load_pack(path, loaded, load_task)
+    assembled, manifest = load_pack(path, loaded, load_task, settings)
     model = M6Rec(loaded, {assembled.tuned.task.name: assembled.tuned}, writer).eval()
     if 0 < assembled.tuned.tuning.late_layers < loaded.spec.layers:
         model.segments = open_cache(CacheConfig(), loaded, say)

@@ -11,7 +11,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = {".": "m6rec_core", "plugins/ctr": "src", "plugins/baselines": "src", "plugins/zeroshot": "src"}
+FOLDERS = {
+    ".": "m6rec_core",
+    "plugins/ctr": "src",
+    "plugins/baselines": "src",
+    "plugins/zeroshot": "src",
+    "plugins/query-generation": "src",
+}
 USED_WITHOUT_IMPORT = {"gguf"}  # transformers imports it to read GGUF files
 OPTIONAL = {"tensorboard", "lmdb", "redis"}
 
@@ -65,7 +71,7 @@ def test_ranges_have_a_floor_and_hold_the_pins(folder):
 
 def test_plugins_accept_the_core_beside_them():
     version = project(".")["version"]
-    for folder in ("plugins/ctr", "plugins/baselines", "plugins/zeroshot"):
+    for folder in ("plugins/ctr", "plugins/baselines", "plugins/zeroshot", "plugins/query-generation"):
         assert declared(folder)["m6rec-core"].specifier.contains(version)
 
 

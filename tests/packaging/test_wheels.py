@@ -21,6 +21,7 @@ FOLDERS = {
     "m6rec_plugin_ctr": "plugins/ctr",
     "m6rec_plugin_baselines": "plugins/baselines",
     "m6rec_plugin_zeroshot": "plugins/zeroshot",
+    "m6rec_plugin_query_generation": "plugins/query-generation",
 }
 LARGEST = 500_000
 
@@ -120,6 +121,10 @@ def test_metadata(wheels, name):
         ("m6rec_plugin_ctr", ["[m6rec.tasks]", "ctr = m6rec_plugin_ctr.plugin"]),
         ("m6rec_plugin_baselines", ["[m6rec.baselines]", "din = "]),
         ("m6rec_plugin_zeroshot", ["[m6rec.tasks]", "zeroshot = m6rec_plugin_zeroshot.plugin", "[m6rec.commands]"]),
+        (
+            "m6rec_plugin_query_generation",
+            ["query-generation = m6rec_plugin_query_generation.plugin", "[m6rec.datasets]", "[m6rec.commands]"],
+        ),
     ],
 )
 def test_entry_points(wheels, name, expected):

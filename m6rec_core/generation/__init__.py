@@ -1,0 +1,34 @@
+"""Stage `generation`: what tasks that write text share. The answer as scored text, n best, and the report of a run."""
+
+from m6rec_core.generation.answers import (
+    STOP,
+    AnswerLikelihood,
+    TextPrediction,
+    answer_losses,
+    answer_segment,
+    answer_text,
+    prompt_row,
+    write_predictions,
+)
+from m6rec_core.generation.best import Keep, best_texts, for_best
+from m6rec_core.generation.evaluation import TextBaseline, TextEvaluation
+from m6rec_core.generation.nearest import nearest_answers
+from m6rec_core.generation.settings import WritingConfig
+
+__all__ = [
+    "STOP",
+    "AnswerLikelihood",
+    "Keep",
+    "TextBaseline",
+    "TextEvaluation",
+    "TextPrediction",
+    "WritingConfig",
+    "answer_losses",
+    "answer_segment",
+    "answer_text",
+    "best_texts",
+    "for_best",
+    "nearest_answers",
+    "prompt_row",
+    "write_predictions",
+]
