@@ -200,7 +200,7 @@ def test_a_backbone_by_name_tunes_and_serves(tutorial, decoder, tmp_path):
     assert (tmp_path / "scores.jsonl").is_file()
 
 
-def test_a_backbone_by_name_is_listed_and_its_troubles_are_one_line(decoder, tmp_path):
+def test_a_backbone_by_name_is_listed_and_its_troubles_are_one_line(tutorial, decoder, tmp_path):
     site, _ = decoder
     listed = run("-m", "m6rec_core", "assets", "list", path=[site])
     assert "our-decoder\tbackbone\tm6rec-our-decoder 0.1.0" in listed.stdout
@@ -208,7 +208,7 @@ def test_a_backbone_by_name_is_listed_and_its_troubles_are_one_line(decoder, tmp
 
     def refused(backbone: str) -> str:
         places = ["--data", str(logs), "--backbone", backbone, "--output", str(tmp_path / "out")]
-        done = run("-m", "m6rec_core", "run", "--task", "ctr", *places, path=[site])
+        done = run("-m", "m6rec_core", "run", "--task", "popularity-text", *places, path=[tutorial[1], site])
         assert (done.returncode, done.stdout) == (2, "")
         assert not (tmp_path / "out").exists()
         return done.stderr.splitlines()[-1]
