@@ -14,7 +14,10 @@ PREPOSITIONS = _words(
     "of in on at for with from to by about as into like through after over between out against during without before "
     "under around among than per"
 )
-CONJUNCTIONS = _words("and or but if because while although though when so that which who whom where whose")
+CONJUNCTIONS = _words(
+    "and or but if because while although though when so that which who whom where whose since until till once whether "
+    "unless"
+)
 PRONOUNS = _words("i you he she it we they me him us them myself itself someone anyone everyone there")
 AUXILIARIES = _words(
     "is are was were be been being am 's 're has have had do does did will would can could may might must should "
