@@ -20,13 +20,13 @@ from m6rec_plugin_baselines.retrievers import (
     NextItemRetriever,
 )
 from m6rec_plugin_baselines.sequences import pad, training_batches, windows
-from m6rec_plugin_baselines.softmax import full_cross_entropy
 from m6rec_plugin_baselines.words import UNKNOWN, item_words
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from m6rec_core.baselines import RetrievalData, RetrievalRows, Retriever
 from m6rec_core.baselines.full_ranking import full_ranking
+from m6rec_core.heads.full_softmax import full_cross_entropy
 from m6rec_core.types import Item
 
 CYCLE = 30
