@@ -50,14 +50,14 @@ def sentence(number: int) -> str:
 
 @pytest.fixture
 def reviews() -> list[Review]:
-    """200 reviews by 20 users in time order, a day apart; every fifth is not liked, some sentences recur."""
+    """200 reviews by 20 users in time order, a day apart; every fifth is not liked, every tenth says the same."""
     return [
         Review(
             id=f"r{n}",
             user_id=f"u{n % 20}",
             item_id=f"i{n % 30}",
             timestamp=n * DAY,
-            text=f"I bought it in May. {sentence(n % 120)} Would buy again!",
+            text=f"I bought it in May. {sentence(n if n % 10 else 0)} Would buy again!",
             rating=2.0 if n % 5 == 4 else 5.0,
             item={"title": f"guitar {n % 30}", "description": "six strings"},
         )

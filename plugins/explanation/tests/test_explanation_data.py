@@ -60,7 +60,7 @@ def in_parts(chosen):
 
 
 @given(
-    bodies=st.lists(st.integers(min_value=0, max_value=25), min_size=60, max_size=120),
+    bodies=st.lists(st.integers(min_value=0, max_value=400), min_size=60, max_size=120),
     rows=st.integers(min_value=3, max_value=40),
 )
 @settings(max_examples=25, deadline=None)
@@ -87,10 +87,7 @@ def test_features_come_from_training_reviews_alone(reviews):
         replace(one, text="The zipper is great. A great zipper, the zipper is nice.") if n >= 160 else one
         for n, one in enumerate(reviews)
     ]
-    assert (
-        "zipper"
-        in choose([replace(one, text=late[-1].text + one.text) for one in reviews], ReviewRule()).mined.features
-    )
+    assert "zipper" in mine([tokens_of(s) for one in late for s in sentences_of(one.text)]).features
     with pytest.raises(DataError, match="no valid review has a sentence with a feature and an opinion"):
         choose(late, ReviewRule())
 
@@ -120,7 +117,7 @@ def test_the_sentence_with_feature_and_opinion_side_by_side_is_chosen():
 
 def amazon(n, **changed):
     row = {"reviewerID": f"u{n % 9}", "asin": f"i{n % 4}", "overall": 5.0, "unixReviewTime": n * 86_400,
-           "reviewText": f"The neck of number{n} is great. The case is solid."}  # fmt: skip
+           "reviewText": f"The neck is great, number{n}. The case of number{n} is solid."}  # fmt: skip
     return {**row, **changed}
 
 

@@ -125,9 +125,9 @@ def _object(place: str, line: str) -> dict[str, Any]:
 
 def _wrong(values: Mapping[str, object], timestamp: float | None) -> str:
     """Why a row is no review, "" where it is one."""
-    if not clean(str(values["user_id"] or "")):
+    if values["user_id"] is None or not clean(str(values["user_id"])):
         return "without a user"
-    if not clean(str(values["item_id"] or "")):
+    if values["item_id"] is None or not clean(str(values["item_id"])):
         return "without an item"
     if timestamp is None:
         return "without a time"

@@ -34,10 +34,10 @@ INTENSIFIERS = _words("very really so too extremely super quite incredibly absol
 VAGUE = _words(
     "thing things lot lots way ways time times day days week weeks month months year years hour hours minute minutes "
     "people person bit little part kind sort type number couple few many other others same first second third last "
-    "next two three four five ten end point fact case reason problem problems idea money review reviews everything "
+    "next two three four five ten end point fact reason problem problems idea money review reviews everything "
     "anything something nothing all own new old more less good one ones today night event amazon much long little "
     "able want need sure try use used using get got go going make made buy bought say said think know don did "
-    "want's star stars rating issue issues question questions person thanks thank plus what how why yes okay ok "
+    "want's star stars rating thanks thank plus what how why yes okay ok "
     "im ive dont doesnt didnt cant wont isnt wasnt"
 )
 """Words that stand where nouns stand and name no feature of anything."""
