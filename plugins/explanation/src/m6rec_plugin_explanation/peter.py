@@ -103,10 +103,8 @@ def _template(place: str, row: Any) -> Template:
     if len(texts) != 2 or not all(isinstance(text, str) and clean(text) for text in texts):
         raise DataError(f"{place}, field 'template': is not [feature, adjective, sentence, score]")
     rating = row.get("rating")
-    known = isinstance(rating, (int, float))
-    return Template(
-        str(row["user"]), str(row["item"]), float(rating) if known else None, clean(texts[0]), clean(texts[1])
-    )
+    given = float(rating) if isinstance(rating, (int, float)) else None
+    return Template(str(row["user"]), str(row["item"]), given, clean(texts[0]), clean(texts[1]))
 
 
 def _find(folder: Path, name: str) -> Path:
