@@ -79,7 +79,7 @@ REDIAL = Recipe(
     terms="CC BY 4.0 (cite Li et al. 2018, ReDial)",
     domain="movies",
     write=write_redial,
-    source="train_data.jsonl and test_data.jsonl of ReDial (redialdata.github.io), also .gz; optional: valid_data.jsonl",
+    source="train_data.jsonl and test_data.jsonl of ReDial (redialdata.github.io), maybe valid_data.jsonl, also .gz",
 )
 IARD = Recipe(
     name="iard",

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from m6rec_core.errors import DataError
 from m6rec_core.text.template import clean
 from m6rec_core.types import Item
 from m6rec_plugin_conversation.dialogues import Dialogue, Message, Skipped, drawn_parts, write_parts
@@ -35,7 +34,7 @@ def write_redial(source: Path | None, target: Path) -> None:
     """Write a sample per reply. Parts are those of the files; without valid file every tenth training dialogue.
 
     The form that both speakers filled in afterwards (seen, liked) is not used: it is not known during the dialogue.
-    Raises DataError naming file and line, also for a dialogue that is in two files.
+    A dialogue whose id came before, in this file or another, is left out. Raises DataError naming file and line.
     """
     needed(source, FILES["test"], "redial")
     folder = source if source is not None else target
@@ -43,14 +42,15 @@ def write_redial(source: Path | None, target: Path) -> None:
     films = {} if known is None else dict(_films(known))
     skipped = Skipped()
     parts: dict[str, list[Dialogue]] = {part: [] for part in FILES}
-    home: dict[str, str] = {}
+    known_ids: set[str] = set()
     for part, names in FILES.items():
         path = find(folder, names)
         for place, row in read_objects(path) if path is not None else ():
             dialogue = _dialogue(place, row, films, skipped)
-            first = home.setdefault(dialogue.id, place)
-            if first != place:
-                raise DataError(f"{place}, field 'conversationId': {dialogue.id!r} was already given in {first}")
+            if dialogue.id in known_ids:
+                skipped["dialogues whose id came before"] += 1
+                continue
+            known_ids.add(dialogue.id)
             parts[part].append(dialogue)
     if not parts["valid"]:
         parts["valid"] = parts["train"][EVERY - 1 :: EVERY]

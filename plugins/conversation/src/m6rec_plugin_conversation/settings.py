@@ -16,7 +16,7 @@ class ConversationConfig(WritingConfig):
     """`form`: "lines" writes a line for each turn, without markers, for pretrained causal backbones; "paper" the same
     text with markers, the dialogue in the source region (section 3.1).
 
-    `seeker_words`, `recommender_words`: what marks the speaker of a turn. `title_words`: what stands before a title when
+    `seeker_words`, `recommender_words`: what marks the speaker of a turn. `title_words`: what stands before a title where
     films are ranked, and in the row that is trained for each recommended film; `title_weight`: the weight of its loss
     beside that of the reply (0: films are not trained). `item_facts`: whether what is known of the films of a turn
     follows it. `newest_turns`: only so many turns are seen (None: as many as `max_tokens` allows).
