@@ -112,7 +112,7 @@ def recalls(questions: Questions, scores: Scores) -> dict[str, RowSums]:
 
 def signature(name: str, questions: Questions) -> str:
     """E.g. "recall@10|films first named in the reply|candidates:100 drawn|catalogue:1520|ties:pessimistic|rows:60"."""
-    drawn = f"{questions.size} drawn" if questions.asked else "whole catalogue"
+    drawn = f"{questions.size} drawn" if 0 < questions.asked < questions.items else "whole catalogue"
     return (
         f"{name}|films first named in the reply|candidates:{drawn}|catalogue:{questions.items}|ties:pessimistic|"
         f"rows:{len(questions.samples)}|films:{sum(questions.targets)}"

@@ -16,9 +16,9 @@ class ConversationConfig(WritingConfig):
     """`form`: "lines" writes a line for each turn, without markers, for pretrained causal backbones; "paper" the same
     text with markers, the dialogue in the source region (section 3.1).
 
-    `seeker_words`, `recommender_words`: what marks the speaker of a turn. `title_words`: what stands before a title where
-    films are ranked, and in the row that is trained for each recommended film; `title_weight`: the weight of its loss
-    beside that of the reply (0: films are not trained). `item_facts`: whether what is known of the films of a turn
+    `seeker_words`, `recommender_words`: what marks the speaker of a turn. `title_words`: what stands before a title
+    where films are ranked, and in the row that is trained for each recommended film. `title_weight`: the weight of that
+    row's loss beside the reply's (0: films are not trained). `item_facts`: whether what is known of the films of a turn
     follows it. `newest_turns`: only so many turns are seen (None: as many as `max_tokens` allows).
 
     `candidates`: titles that the report ranks for each reply that recommends a film (the films of the reply and others
