@@ -17,6 +17,7 @@ FOLDERS = {
     "plugins/baselines": "src",
     "plugins/zeroshot": "src",
     "plugins/query-generation": "src",
+    "plugins/conversation": "src",
 }
 USED_WITHOUT_IMPORT = {"gguf"}  # transformers imports it to read GGUF files
 OPTIONAL = {"tensorboard", "lmdb", "redis"}
@@ -71,7 +72,7 @@ def test_ranges_have_a_floor_and_hold_the_pins(folder):
 
 def test_plugins_accept_the_core_beside_them():
     version = project(".")["version"]
-    for folder in ("plugins/ctr", "plugins/baselines", "plugins/zeroshot", "plugins/query-generation"):
+    for folder in ("plugins/ctr", "plugins/baselines", "plugins/zeroshot", "plugins/query-generation", "plugins/conversation"):
         assert declared(folder)["m6rec-core"].specifier.contains(version)
 
 

@@ -22,6 +22,7 @@ FOLDERS = {
     "m6rec_plugin_baselines": "plugins/baselines",
     "m6rec_plugin_zeroshot": "plugins/zeroshot",
     "m6rec_plugin_query_generation": "plugins/query-generation",
+    "m6rec_plugin_conversation": "plugins/conversation",
 }
 LARGEST = 500_000
 
@@ -126,6 +127,10 @@ def test_metadata(wheels, name):
         (
             "m6rec_plugin_query_generation",
             ["query-generation = m6rec_plugin_query_generation.plugin", "[m6rec.datasets]", "[m6rec.commands]"],
+        ),
+        (
+            "m6rec_plugin_conversation",
+            ["conversation = m6rec_plugin_conversation.plugin", "[m6rec.datasets]", "[m6rec.commands]"],
         ),
     ],
 )
