@@ -162,12 +162,16 @@ def test_chat_through_a_pipe(place, monkeypatch, capsys):
 
 def test_chat_keeps_within_the_catalogue(place, monkeypatch, tmp_path, capsys):
     file = tmp_path / "titles.txt"
-    file.write_text("Heat (1995)\nheat 1995\n🎬\nAlien (1979)\nAlien\nJaws (1975)\n")
+    file.write_text("Heat (1995)\nheat 1995\n🎬\nAlien (1979)\nThief (1981)\nJaws (1975)\n")
     options = ["--catalogue", file, "--only-catalogue", "--films", "2", "--json"]
     assert talk(place, monkeypatch, "I saw heat (1995)\nmore\nmore\n", *options) == 0
     told = capsys.readouterr()
     replies = [json.loads(line) for line in told.out.splitlines()]
-    assert sorted(film for reply in replies for film in reply["films"]) == ["Alien", "Alien (1979)", "Jaws (1975)"]
+    assert sorted(film for reply in replies for film in reply["films"]) == [
+        "Alien (1979)",
+        "Jaws (1975)",
+        "Thief (1981)",
+    ]
     assert [reply["reply"] for reply in replies][-1] == "I know no other film."
     assert "4 titles; left out: 1 named before, 1 without a letter or digit" in told.err
     assert talk(place, monkeypatch, "hi\n", "--catalogue", file) == 0
@@ -179,5 +183,6 @@ def test_wrong_calls(place, monkeypatch, tmp_path, capsys):
     assert "--only-catalogue needs --catalogue" in capsys.readouterr().err
     source = tmp_path / "in.jsonl"
     source.write_text('{"id": "a", "turns": [{"text": "hi"}]}\n')
-    assert call("predict", "--pack", place.pack, "--input", source, "--output", tmp_path / "o.jsonl") == 2
+    options = ["--backbone", place.backbone, "--input", source, "--output", tmp_path / "o.jsonl"]
+    assert call("predict", "--pack", place.pack, *options) == 2
     assert "field 'turns.0.speaker'" in capsys.readouterr().err
