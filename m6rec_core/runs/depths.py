@@ -14,12 +14,13 @@ import torch
 from m6rec_core.assemble import encode
 from m6rec_core.config import RunConfig
 from m6rec_core.errors import ConfigError
+from m6rec_core.files import replacing
 from m6rec_core.logs.schema import Logs
 from m6rec_core.metrics import METRICS, Bootstrap, MetricInput, bootstrap_intervals
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task
 from m6rec_core.runs.data import RunRows
-from m6rec_core.runs.files import replacing, write_json
+from m6rec_core.runs.files import write_json
 from m6rec_core.runs.found import Clock
 from m6rec_core.runs.pipeline import prepare, tune
 from m6rec_core.runs.record import Prepared
