@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.chmod(0o644)
         os.replace(partial, path)
     except OSError as error:
-        if error.filename is None:  # a full disk names no file by itself
+        if error.filename is None and error.errno is not None:  # a full disk names no file by itself
             error.filename = str(path)
         raise
     finally:
