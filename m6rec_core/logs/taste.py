@@ -189,4 +189,6 @@ def _starts(codes: IntArray, size: int) -> IntArray:
 def _ranges(first: IntArray, length: IntArray) -> IntArray:
     """The numbers first, first + 1, ... of each range, one range after the other."""
     stop = np.cumsum(length)
-    return np.arange(int(stop[-1]) if len(stop) else 0) + np.repeat(first - (stop - length), length)
+    places: IntArray = np.arange(int(stop[-1]) if len(stop) else 0, dtype=np.int64)
+    shift: IntArray = np.repeat(first - (stop - length), length)
+    return places + shift

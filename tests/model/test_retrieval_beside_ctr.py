@@ -42,11 +42,7 @@ def test_alone_and_together(attention: str) -> None:
     plugins = {"ctr": ctr, "retrieval": retrieval, "zeroshot": zeroshot}
     tuned = {}
     for seed, (name, plugin) in enumerate(plugins.items()):
-        user = (
-            {"user": "text", "markers": True}
-            if attention == "prefix"
-            else {"user": "events", "width": 16, "known_texts": 16}
-        )
+        user = {"user": "text", "markers": True} if attention == "prefix" else {"user": "events", "width": 16}
         more = {"ctr": {"calibration": False}, "retrieval": user, "zeroshot": {"normalise": "prior"}}[name]
         config = plugin.MANIFEST.config(domain=MOVIES, **more)
         tuned[name] = perturb(build_tuned(plugin, config, backbone, KIT_TUNING, seed), seed)
