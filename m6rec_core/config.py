@@ -143,12 +143,17 @@ class TuningConfig(FrozenModel):
     (with late interaction: of the upper layers only, so that the lower ones stay shared by all tasks). `adapter_rank`:
     None is D / H. `init`: "informed" starts from token embeddings of the instruction and the answer words; "fitted"
     then fits the soft options in closed form to the frozen read-out states of the training rows
-    (`m6rec_core.tuning.fit`); "random" is for comparison.
+    (`m6rec_core.tuning.fit`); "teacher" starts from the teacher's tuned parts where they have the same name and shape;
+    "random" is for comparison.
 
     `late_layers` K: the lower L - K layers see one segment at a time, the upper K the whole row (paper 3.3); 0 is the
     full model. `segment_embeddings`: what is added to the lower layers' output, by `kind` of segment, by kind and place
     counted from the row's beginning (`order`) or end (`recency`), or nothing. `late_prompts`: whether soft prompts go
     through the lower layers as a segment of their own ("input") or enter above them ("late").
+
+    `teacher`: a pack or run folder of the same task and backbone, usually the full model. `teacher_weight` times the
+    distance of the read-out states, and `teacher_score_weight` times that of the choices among soft options, are added
+    to the loss of each sample in training (`m6rec_core.tuning.teaching`).
     """
 
     mode: Mode = "option-adapter"
@@ -158,10 +163,19 @@ class TuningConfig(FrozenModel):
     adapter_rank: int | None = Field(default=None, ge=1)
     adapter_layers: Annotated[int, Field(ge=0)] | Literal["all", "late"] | None = None
     train_markers: bool = True
-    init: Literal["fitted", "informed", "random"] = "fitted"
+    init: Literal["fitted", "informed", "random", "teacher"] = "fitted"
     late_layers: int = Field(default=0, ge=0)
     segment_embeddings: SegmentOrder = "order"
     late_prompts: Literal["input", "late"] = "input"
+    teacher: str | None = None
+    teacher_weight: float = Field(default=1.0, ge=0)
+    teacher_score_weight: float = Field(default=1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _has_its_teacher(self) -> TuningConfig:
+        if self.init == "teacher" and self.teacher is None:
+            raise ValueError("init teacher needs a teacher: set tuning.teacher to the folder of a run")
+        return self
 
 
 class TrainingConfig(FrozenModel):

@@ -54,6 +54,16 @@ class SegmentStates(Protocol):
         ...
 
 
+class Teacher(Protocol):
+    """What is added to the losses of a task in training (`m6rec_core.tuning.teaching`); `key` says what it teaches."""
+
+    key: str
+
+    def __call__(self, view: TaskView, indices: Sequence[int]) -> Tensor:
+        """Return one term per sample [N]; `indices` [N] are the samples' places in the training part."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class States:
     """What a head reads of some rows of one task, or gradients of that.
@@ -67,9 +77,12 @@ class States:
 
 @dataclass(frozen=True, slots=True)
 class StateRows:
-    """Whose states they are: N samples, and per text row [R] and scored token [M] what `TaskView` says of them."""
+    """Whose states they are: N samples, their places `indices` in the data set, and per text row [R] and scored token
+    [M] what `TaskView` says of them.
+    """
 
     samples: tuple[Sample, ...]
+    indices: tuple[int, ...]
     sample_of_row: Tensor
     scored_ids: Tensor
     scored_row: Tensor
@@ -77,7 +90,7 @@ class StateRows:
     def to(self, device: torch.device) -> StateRows:
         """The same with tensors on another device."""
         tensors = (self.sample_of_row, self.scored_ids, self.scored_row)
-        return StateRows(self.samples, *(tensor.to(device) for tensor in tensors))
+        return StateRows(self.samples, self.indices, *(tensor.to(device) for tensor in tensors))
 
 
 Generation = Callable[["M6Rec", str], Generate]
@@ -87,7 +100,8 @@ Generation = Callable[["M6Rec", str], Generate]
 class M6Rec(nn.Module):
     """The backbone and the tuned tasks, by instance name (two configurations of one task are two instances).
 
-    `segments`: the segment cache of late interaction; None computes all layers in one pass.
+    `segments`: the segment cache of late interaction; None computes all layers in one pass. `teachers`: by instance
+    name, what is added to losses in train mode.
     """
 
     def __init__(
@@ -103,6 +117,7 @@ class M6Rec(nn.Module):
         self.heads = nn.ModuleDict({name: t.head for name, t in tasks.items()})
         self._tasks = {name: t.task for name, t in tasks.items()}
         self.segments: SegmentStates | None = None
+        self.teachers: dict[str, Teacher] = {}
         self._kept: dict[str, tuple[tuple[object, ...], Tensor, Tensor]] = {}
         self._settings = {name: t.config for name, t in tasks.items()}
         self._generation = generation
@@ -120,7 +135,10 @@ class M6Rec(nn.Module):
         not computed: it gets the inner products of states and gradients [N], whose gradient is that of the objective.
         """
         views, pulls = self.views(batch), pulls or {}
-        return {name: self._pulled(v, pulls[name]) if name in pulls else self._loss(v) for name, v in views.items()}
+        return {
+            name: self._pulled(view, pulls[name]) if name in pulls else self._loss(view, batch.tasks[name].indices)
+            for name, view in views.items()
+        }
 
     @torch.no_grad()
     def states(self, batch: Batch) -> dict[str, States]:
@@ -139,11 +157,15 @@ class M6Rec(nn.Module):
                 options=self.tuning(name).options(),
                 scored=ScoredTokens(hidden=states.scored, ids=rows.scored_ids, row=rows.scored_row),
                 vocabulary=self.backbone.vocabulary,
-            )
+            ),
+            rows.indices,
         )
 
-    def _loss(self, view: TaskView) -> Tensor:
-        return self._tasks[view.task].compute_loss(self.heads[view.task], view)
+    def _loss(self, view: TaskView, indices: Sequence[int]) -> Tensor:
+        loss = self._tasks[view.task].compute_loss(self.heads[view.task], view)
+        if not self.training or view.task not in self.teachers:
+            return loss
+        return loss + self.teachers[view.task](view, indices)
 
     @staticmethod
     def _pulled(view: TaskView, pull: States) -> Tensor:

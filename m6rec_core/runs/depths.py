@@ -26,6 +26,7 @@ from m6rec_core.runs.record import Prepared
 from m6rec_core.runs.scored import score_test
 from m6rec_core.runs.segments import attach_cache
 from m6rec_core.runs.start import fit_start
+from m6rec_core.runs.teaching import attach_teacher
 from m6rec_core.serving.scoring import predict_packs
 from m6rec_core.tokens.batching import plan_packs
 
@@ -90,6 +91,7 @@ def _one(
         raise ConfigError(f"task {task.name} has no score per row, which this comparison needs")
     model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned})
     attach_cache(prepared, model, shown, say)
+    attach_teacher(prepared, model, accelerator, shown, say)
     began = time.monotonic()
     fit_start(prepared, model, accelerator, shown)
     tune(prepared, model, accelerator, output, resume=False, shown=shown)
