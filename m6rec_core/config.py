@@ -13,6 +13,7 @@ from m6rec_core.types import FrozenModel
 
 Mode = Literal["fine-tuning", "adapter", "prompt", "option", "option-adapter"]
 SegmentOrder = Literal["none", "kind", "order", "recency"]
+AdapterPlace = Literal["ffn", "attention"]
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
@@ -141,8 +142,9 @@ class TuningConfig(FrozenModel):
     `prompts` counts soft prompts, options included; None lets the budget choose. `adapter_layers`: how many of the last
     layers get an adapter, "all" layers, "late" for those of late interaction, None for the most that `budget` allows
     (with late interaction: of the upper layers only, so that the lower ones stay shared by all tasks). `adapter_rank`:
-    None is D / H. `init`: "informed" starts from token embeddings of the instruction and the answer words; "fitted"
-    then fits the soft options in closed form to the frozen read-out states of the training rows
+    None is D / H. `adapter_places`: where in a layer they sit, beside the feed-forward network ("ffn", the paper's) or
+    on the input of the attention. `init`: "informed" starts from token embeddings of the instruction and the answer
+    words; "fitted" then fits the soft options in closed form to the frozen read-out states of the training rows
     (`m6rec_core.tuning.fit`); "teacher" starts from the teacher's tuned parts where they have the same name and shape;
     "random" is for comparison.
 
@@ -150,6 +152,9 @@ class TuningConfig(FrozenModel):
     full model. `segment_embeddings`: what is added to the lower layers' output, by `kind` of segment, by kind and place
     counted from the row's beginning (`order`) or end (`recency`), or nothing. `late_prompts`: whether soft prompts go
     through the lower layers as a segment of their own ("input") or enter above them ("late").
+
+    `student_layers`: only the first so many layers of the backbone are used, then its final norm: a smaller model, to
+    compare late interaction with (paper Table 6); 0 uses all.
 
     `teacher`: a pack or run folder of the same task and backbone, usually the full model. `teacher_weight` times the
     distance of the read-out states, and `teacher_score_weight` times that of the choices among soft options, are added
@@ -162,17 +167,21 @@ class TuningConfig(FrozenModel):
     max_prompts: int = Field(default=16, ge=1)
     adapter_rank: int | None = Field(default=None, ge=1)
     adapter_layers: Annotated[int, Field(ge=0)] | Literal["all", "late"] | None = None
+    adapter_places: tuple[AdapterPlace, ...] = Field(default=("ffn",), min_length=1)
     train_markers: bool = True
     init: Literal["fitted", "informed", "random", "teacher"] = "fitted"
     late_layers: int = Field(default=0, ge=0)
     segment_embeddings: SegmentOrder = "order"
     late_prompts: Literal["input", "late"] = "input"
+    student_layers: int = Field(default=0, ge=0)
     teacher: str | None = None
     teacher_weight: float = Field(default=1.0, ge=0)
     teacher_score_weight: float = Field(default=1.0, ge=0)
 
     @model_validator(mode="after")
-    def _has_its_teacher(self) -> TuningConfig:
+    def _fits_together(self) -> TuningConfig:
+        if self.late_layers and self.student_layers:
+            raise ValueError("late_layers and student_layers exclude each other: set one of them to 0")
         if self.init == "teacher" and self.teacher is None:
             raise ValueError("init teacher needs a teacher: set tuning.teacher to the folder of a run")
         return self

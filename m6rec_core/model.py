@@ -31,7 +31,7 @@ from m6rec_core.types import (
 )
 
 if TYPE_CHECKING:
-    from m6rec_core.backbone.hf import Backbone, Ffn
+    from m6rec_core.backbone.hf import Backbone
     from m6rec_core.registry import Task
     from m6rec_core.tuning.task import TaskTuning
 
@@ -93,6 +93,7 @@ class StateRows:
         return StateRows(self.samples, self.indices, *(tensor.to(device) for tensor in tensors))
 
 
+_Adapter = Callable[[int, Tensor], Tensor | None]
 Generation = Callable[["M6Rec", str], Generate]
 """Makes the `Generate` of a task instance: the decoding stage lies above the model, so it is handed in."""
 
@@ -200,8 +201,9 @@ class M6Rec(nn.Module):
     def generate(self, name: str) -> Generate:
         """What continues rows of the task instance `name`; made once."""
         if name not in self._generate:
-            # A writer runs all layers over whole rows, which is not what a task with late layers was tuned with.
-            able = self._generation is not None and not self.tuning(name).late_layers
+            # A writer runs all layers over whole rows, which is not what such a task was tuned with.
+            tuning = self.tuning(name)
+            able = self._generation is not None and not tuning.late_layers and not tuning.student_layers
             self._generate[name] = self._generation(self, name) if able and self._generation else no_generation
         return self._generate[name]
 
@@ -210,13 +212,13 @@ class M6Rec(nn.Module):
         unknown = sorted(set(batch.tasks) - set(self.tunings))
         if unknown:
             raise M6RecError(f"the batch holds rows of tasks without a loaded pack: {', '.join(unknown)}")
-        backbone, layers = self.backbone, self.backbone.spec.layers
+        backbone, layers = self.backbone, self._depth(batch)
         rows = [(name, batch.tasks[name]) for name in batch.tasks]
         read = torch.cat([places for _, r in rows for places in (r.readout, r.scored_from)])
-        ffn = self.ffn(batch)
+        adapters = self.ffn(batch)
         late = self._late_layers(batch)
-        hidden = self._entering(batch, layers - late, ffn) if late else self.embed(batch)
-        hidden = backbone.run(hidden, batch.layout, layers - late if late else 0, layers, ffn=ffn, read=read)
+        hidden = self._entering(batch, layers - late, adapters) if late else self.embed(batch)
+        hidden = backbone.run(hidden, batch.layout, layers - late if late else 0, layers, adapters, read=read)
         sizes = [len(places) for _, r in rows for places in (r.readout, r.scored_from)]
         parts = iter(torch.split(hidden, sizes))
         return {name: self._view(name, r, next(parts), next(parts)) for name, r in rows}
@@ -224,6 +226,16 @@ class M6Rec(nn.Module):
     def tuning(self, name: str) -> TaskTuning:
         """The tuned parts of the task instance `name`."""
         return cast("TaskTuning", self.tunings[name])
+
+    def _depth(self, batch: Batch) -> int:
+        """How many layers of the backbone the tasks in the batch use."""
+        found = {self.tuning(name).student_layers or self.backbone.spec.layers for name in batch.tasks}
+        if len(found) > 1:
+            raise M6RecError(
+                f"tasks of {' and '.join(map(str, sorted(found)))} layers cannot share a batch: tune them with the same "
+                "tuning.student_layers"
+            )
+        return found.pop()
 
     def _late_layers(self, batch: Batch) -> int:
         """K of the tasks in the batch: how many upper layers see whole rows; 0 for the full model."""
@@ -260,7 +272,7 @@ class M6Rec(nn.Module):
                 flat = flat.index_put((rows.marker_places,), tuning.markers()[rows.marker_slots].to(flat.dtype))
         return flat.view_as(text)
 
-    def _entering(self, batch: Batch, below: int, ffn: Ffn) -> Tensor:
+    def _entering(self, batch: Batch, below: int, adapters: MixedAdapters) -> Tensor:
         """What enters layer `below` = L - K under late interaction [G, T, D] (paper 3.3, Fig. 4).
 
         Each segment's states after the layers [0, below), from the segment cache or in one pass, plus the segment
@@ -269,7 +281,7 @@ class M6Rec(nn.Module):
         if self._cached(batch, below):
             flat = self._from_cache(batch, below)
         else:
-            lower = self.backbone.run(self.embed(batch), batch.layout, 0, below, ffn=ffn, scope="segment")
+            lower = self.backbone.run(self.embed(batch), batch.layout, 0, below, adapters, scope="segment")
             flat = lower.reshape(-1, lower.shape[-1])
         for name, rows in batch.tasks.items():
             tuning = self.tuning(name)
@@ -317,12 +329,12 @@ class M6Rec(nn.Module):
             return kept[1], kept[2]
         embedded = torch.cat(used).to(self.backbone.dtype)[None]
         layout = soft_layout(count, len(embedded[0]) - count, self.backbone.causal, embedded.device)
-        states = self.backbone.run(embedded, layout, 0, below, ffn=tuning.ffn, scope="segment")[0]
+        states = self.backbone.run(embedded, layout, 0, below, tuning, scope="segment")[0]
         if not torch.is_grad_enabled():
             self._kept[name] = (tag, states[:count], states[count:])
         return states[:count], states[count:]
 
-    def ffn(self, batch: Batch) -> Ffn:
+    def ffn(self, batch: Batch) -> MixedAdapters:
         """The adapters of the batch's tasks, for `Backbone.run`."""
         rows = [(self.tuning(name), r.tokens) for name, r in batch.tasks.items()]
         return MixedAdapters(rows, [len(r.readout) + len(r.scored_from) for r in batch.tasks.values()])
@@ -356,26 +368,30 @@ class MixedAdapters:
         stops = [sum(read[: n + 1]) for n in range(len(read))]
         self._read = [slice(stop - size, stop) for size, stop in zip(read, stops, strict=True)]
 
-    def __call__(self, layer: int, z: Tensor) -> Tensor | None:
-        """Return what to add for the inputs `z` of a layer's feed-forward network, None for nothing.
+    def ffn(self, layer: int, z: Tensor) -> Tensor | None:
+        """See `LayerAdapters`; `z` is [G, T, D] of all tokens, or [R, D] of the read places."""
+        return self._added([tuning.ffn for tuning in self._tunings], layer, z)
 
-        `z` is [G, T, D] of all tokens, or [R, D] of the read places.
-        """
-        if len(self._tunings) == 1:
+    def attention(self, layer: int, z: Tensor) -> Tensor | None:
+        """See `LayerAdapters`; `z` is [G, T, D]."""
+        return self._added([tuning.attention for tuning in self._tunings], layer, z)
+
+    def _added(self, adapters: Sequence[_Adapter], layer: int, z: Tensor) -> Tensor | None:
+        if len(adapters) == 1:
             # One task: padding gets an adapter too, which nobody reads, and the gather and scatter are saved.
-            return self._tunings[0].ffn(layer, z)
+            return adapters[0](layer, z)
         if z.dim() == 2:
-            parts = [(t.ffn(layer, z[part]), z[part]) for t, part in zip(self._tunings, self._read, strict=True)]
-            if all(added is None for added, _ in parts):
+            parts = [(added(layer, z[part]), z[part]) for added, part in zip(adapters, self._read, strict=True)]
+            if all(extra is None for extra, _ in parts):
                 return None
-            return torch.cat([torch.zeros_like(own) if added is None else added for added, own in parts])
+            return torch.cat([torch.zeros_like(own) if extra is None else extra for extra, own in parts])
         flat = z.reshape(-1, z.shape[-1])
         total: Tensor | None = None
-        for tuning, places in zip(self._tunings, self._places, strict=True):
-            added = tuning.ffn(layer, flat[places])
-            if added is not None:
+        for added, places in zip(adapters, self._places, strict=True):
+            extra = added(layer, flat[places])
+            if extra is not None:
                 total = torch.zeros_like(flat) if total is None else total
-                total = total.index_add(0, places, added.to(flat.dtype))
+                total = total.index_add(0, places, extra.to(flat.dtype))
         return None if total is None else total.view_as(z)
 
 

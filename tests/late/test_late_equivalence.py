@@ -20,6 +20,7 @@ CASES = [
     ("causal", {"segment_embeddings": "kind", "adapter_layers": "all"}),
     ("prefix", {"segment_embeddings": "recency"}),
     ("prefix", {"segment_embeddings": "none", "late_layers": 3}),
+    ("causal", {"adapter_places": ("ffn", "attention"), "adapter_layers": "all", "late_layers": 2}),
 ]
 
 
@@ -71,12 +72,12 @@ def by_hand(model: M6Rec, sample: Encoded) -> dict[tuple[str, int], torch.Tensor
                 continue
             mutual = not backbone.causal and inside[0] < row.source
             parts.append(backbone.run(embedded, plain_layout(len(ids), len(ids) if mutual else 0), 0, below,
-                                      ffn=tuning.ffn)[0])  # fmt: skip
+                                      tuning)[0])  # fmt: skip
         hidden = torch.cat(parts)
         if tuning.segments is not None:
             hidden = hidden + tuning.segments.embeddings[list(row.slots)]
         layout = plain_layout(len(row.ids), 0 if backbone.causal else row.source)
-        hidden = backbone.run(hidden[None], layout, below, backbone.spec.layers, ffn=tuning.ffn)[0]
+        hidden = backbone.run(hidden[None], layout, below, backbone.spec.layers, tuning)[0]
         places = [row.readout, *(t - 1 for t in row.scored if t > 0)]
         found[sample.sample.id, r] = backbone.final_norm(hidden[places])
     return found
