@@ -153,6 +153,9 @@ class TuningConfig(FrozenModel):
     counted from the row's beginning (`order`) or end (`recency`), or nothing. `late_prompts`: whether soft prompts go
     through the lower layers as a segment of their own ("input") or enter above them ("late").
 
+    `segment_summaries`: so many tokens after each source segment that recurs, which enter above the lower layers with
+    the segment's mean state.
+
     `student_layers`: only the first so many layers of the backbone are used, then its final norm: a smaller model, to
     compare late interaction with (paper Table 6); 0 uses all.
 
@@ -173,6 +176,7 @@ class TuningConfig(FrozenModel):
     late_layers: int = Field(default=0, ge=0)
     segment_embeddings: SegmentOrder = "order"
     late_prompts: Literal["input", "late"] = "input"
+    segment_summaries: int = Field(default=0, ge=0, le=8)
     student_layers: int = Field(default=0, ge=0)
     teacher: str | None = None
     teacher_weight: float = Field(default=1.0, ge=0)

@@ -232,8 +232,8 @@ class M6Rec(nn.Module):
         found = {self.tuning(name).student_layers or self.backbone.spec.layers for name in batch.tasks}
         if len(found) > 1:
             raise M6RecError(
-                f"tasks of {' and '.join(map(str, sorted(found)))} layers cannot share a batch: tune them with the same "
-                "tuning.student_layers"
+                f"tasks of {' and '.join(map(str, sorted(found)))} layers cannot share a batch: tune them with the "
+                "same tuning.student_layers"
             )
         return found.pop()
 
@@ -276,7 +276,7 @@ class M6Rec(nn.Module):
         """What enters layer `below` = L - K under late interaction [G, T, D] (paper 3.3, Fig. 4).
 
         Each segment's states after the layers [0, below), from the segment cache or in one pass, plus the segment
-        embeddings. Soft prompts are a segment of their own, or enter only here (`late_prompts`).
+        embeddings. Soft prompts are a segment of their own, or enter only here (`late_prompts`), as summaries do.
         """
         if self._cached(batch, below):
             flat = self._from_cache(batch, below)
@@ -285,6 +285,9 @@ class M6Rec(nn.Module):
             flat = lower.reshape(-1, lower.shape[-1])
         for name, rows in batch.tasks.items():
             tuning = self.tuning(name)
+            if tuning.summaries is not None and len(rows.summary_places):
+                content = tuning.summaries(flat[rows.summarised], rows.summary_of, rows.summary_slots)
+                flat = flat.index_put((rows.summary_places,), content.to(flat.dtype))
             if tuning.late_prompts and len(rows.prompt_places):
                 flat = flat.index_put((rows.prompt_places,), tuning.prompts()[rows.prompt_slots].to(flat.dtype))
             if tuning.segments is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from m6rec_core.config import TuningConfig
 from m6rec_core.errors import ConfigError
 from m6rec_core.tuning.adapters import adapter_parameters
-from m6rec_core.tuning.late import segment_slots
+from m6rec_core.tuning.late import late_vectors
 from m6rec_core.tuning.modes import MODES, ModeSpec
 from m6rec_core.tuning.soft import MARKER_COUNT
 from m6rec_core.types import BackboneSpec, FrozenModel
@@ -21,7 +21,8 @@ class TuningPlan(FrozenModel):
     """The sizes of one task's tuned parts; stored in the task pack.
 
     `prompts` is P, of which the last `options` are soft options. Layers [first_adapter_layer, L) have adapters of
-    `rank` (up to the depth of a student). `parameters` counts everything that trains (head included); `share` is that over the backbone's size.
+    `rank` (L: the depth of a student). `parameters` counts everything that trains (head included); `share` is that over
+    the backbone's size.
     """
 
     prompts: int
@@ -61,7 +62,7 @@ def plan(config: TuningConfig, spec: BackboneSpec, heads: int, options: int, hea
     soft_options = options if mode.options else 0
     costs = _Costs(
         limit=math.floor(config.budget * spec.parameters + 1e-6),
-        fixed=head_parameters + spec.hidden * (segment_slots(config) + (MARKER_COUNT if config.train_markers else 0)),
+        fixed=head_parameters + spec.hidden * (late_vectors(config) + (MARKER_COUNT if config.train_markers else 0)),
         prompt=spec.hidden,
         adapter=adapter_parameters(spec.hidden, rank) * len(set(config.adapter_places)),
         rank=rank,

@@ -11,7 +11,7 @@ from m6rec_core.config import SegmentOrder, TuningConfig
 from m6rec_core.errors import ConfigError
 from m6rec_core.tuning.adapters import FfnAdapters
 from m6rec_core.tuning.budget import TuningPlan
-from m6rec_core.tuning.late import SegmentEmbeddings, segment_slots
+from m6rec_core.tuning.late import SegmentEmbeddings, SegmentSummaries, segment_slots
 from m6rec_core.tuning.soft import (
     MarkerEmbeddings,
     SoftPrompts,
@@ -25,7 +25,7 @@ from m6rec_core.types import BackboneSpec
 
 class TaskTuning(nn.Module):
     """Soft prompts [P, D], soft options (the last C of them), markers [5, D], adapters and, with late interaction,
-    segment embeddings [S, D] of one task.
+    segment embeddings [S, D] and summaries of one task.
 
     All parameters are float32, whatever the backbone computes in. Parts the mode does not have are absent: P is 0,
     `options()` is None, `ffn` and `attention` return None.
@@ -48,6 +48,8 @@ class TaskTuning(nn.Module):
         self.segment_order: SegmentOrder = config.segment_embeddings if config.late_layers else "none"
         slots, width = segment_slots(config), markers.embeddings.shape[1]
         self.segments = SegmentEmbeddings(slots, width) if slots else None
+        self.summary_count = config.segment_summaries if config.late_layers else 0
+        self.summaries = SegmentSummaries(self.summary_count, width) if self.summary_count else None
         self.soft = soft
         self.marker_embeddings = markers
         self.adapters = adapters
@@ -99,9 +101,11 @@ class TaskTuning(nn.Module):
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def embedding_parameters(self) -> list[nn.Parameter]:
-        """Return the trainable embeddings (prompts, markers, segments), which may want their own learning rate."""
+        """Return the trainable embeddings (prompts, markers, those of segments), which may want their own learning
+        rate.
+        """
         found = list(self.marker_embeddings.parameters())
-        found += [] if self.segments is None else list(self.segments.parameters())
+        found += [p for part in (self.segments, self.summaries) if part is not None for p in part.parameters()]
         return found if self.soft is None else [self.soft.prompts, *found]
 
 
