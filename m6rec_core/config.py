@@ -195,7 +195,8 @@ class TrainingConfig(FrozenModel):
     """The optimiser, the batches and when to stop. One step sees `packs_per_step` packs of `pack_tokens` tokens.
 
     `lr`: of adapters and heads (of all weights in the mode fine-tuning). `prompt_lr`: of soft prompts, options
-    and markers; None takes `lr`.
+    and markers; None takes `lr`. `packs_per_forward`: None is one, and up to eight of a step where its states come from
+    the segment cache: the result does not depend on it, but soft prompts then run through the lower layers less often.
     """
 
     epochs: int = Field(default=1, ge=1)
@@ -208,7 +209,7 @@ class TrainingConfig(FrozenModel):
     clip_norm: float = Field(default=1.0, gt=0)
     pack_tokens: int = Field(default=512, ge=16)
     packs_per_step: int = Field(default=4, ge=1)
-    packs_per_forward: int = Field(default=1, ge=1)
+    packs_per_forward: int | None = Field(default=None, ge=1)
     evaluations: int = Field(default=2, ge=1)
     patience: int = Field(default=3, ge=1)
     checkpoints: int = Field(default=4, ge=0)

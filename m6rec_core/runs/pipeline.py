@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Say = Callable[[str], None]
+PACKS_FROM_CACHE = 8
+"""Packs of a forward that takes the lower layers' states from the segment cache, where the settings do not say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,6 +187,8 @@ def tune(
     evaluate = evaluate or validator(prepared, model, accelerator, output, shown)
     vocabulary = prepared.backbone.spec.vocabulary
     training = config.training
+    if training.packs_per_forward is None and model.segments is not None:
+        training = training.model_copy(update={"packs_per_forward": min(training.packs_per_step, PACKS_FROM_CACHE)})
     if not prepared.parts["train"].samples:
         training = training.model_copy(update={"max_steps": 0})  # --shots 0: the untuned start is the result
     return train(
