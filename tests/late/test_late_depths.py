@@ -51,7 +51,7 @@ def test_points_are_tuned_taught_measured_and_gone_on_with(films, tmp_path, caps
     again = json.loads((tmp_path / "again" / "late.json").read_text())["points"]
     assert again[0]["value"] == pytest.approx(found[0]["value"], abs=1e-6)
     capsys.readouterr()
-    bench(films, output, *depths, "--resume", "--set", "training.lr=0.5", code=1)
+    bench(films, output, *depths, "--resume", "--set", "training.lr=0.5", code=2)
     assert "other settings" in capsys.readouterr().err
 
 
@@ -61,8 +61,9 @@ def point(late: int, value: float, p50: float, **more: object) -> Point:
 
 
 def test_losses_and_ratios_are_against_the_full_model():
-    points = [point(0, 0.7, 90.0),
-              point(3, 0.65, 10.0, eight_bit=EightBit(0.649, 0.6, 0.7, 5_000.0), lost=0.05, lost_low=0.02, lost_high=0.08)]  # fmt: skip
+    eight_bit = EightBit(0.649, 0.6, 0.7, 5_000.0)
+    late = point(3, 0.65, 10.0, eight_bit=eight_bit, lost=0.05, lost_low=0.02, lost_high=0.08)
+    points = [point(0, 0.7, 90.0), late]
     _, rows = depth_table(points, "auc")
     assert rows[1][:7] == ["K = 3", "10", "0.6500 [0.600, 0.800]", "+0.0500 [+0.0200, +0.0800]", "10.0", "20.0", "9.0"]
     assert rows[1][7:] == ["90.0%", "20.0", "0.6490", "5.0", "5"]
