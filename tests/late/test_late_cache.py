@@ -16,8 +16,8 @@ import late_rows as kit
 import pytest
 import torch
 
-from m6rec_core.errors import ConfigError
 from m6rec_core.config import CacheConfig
+from m6rec_core.errors import ConfigError
 from m6rec_core.late.encoder import SegmentText
 from m6rec_core.late.opening import open_cache
 from m6rec_core.late.stores import DiskStore, RedisStore, StoreError
