@@ -50,9 +50,9 @@ class DepthPlan:
     """What is compared.
 
     `depths`: numbers K of upper layers, 0 is the full model. `students`: beside each K a student of the first K layers.
-    `seeds`: each point is tuned from each. `full`: the folder of a tuned full model, instead of tuning one. `teach`:
-    the full model teaches all others. `requests`, `full_requests`: how many are timed, with and without a cache.
-    `resume`: points that are there are not done again.
+    `seeds`: each point is tuned from each. `full`: the folder of a tuned full model, instead of tuning one; it is among
+    the points in any case. `teach`: the full model teaches all others. `requests`, `full_requests`: how many are timed,
+    with and without a cache. `resume`: points that are there are not done again.
     """
 
     depths: Sequence[int]
@@ -95,10 +95,12 @@ def compare_depths(
     bench = _Bench(task, logs, accelerator, output, plan, say)
     _check(plan)
     points: list[Point] = []
+    full: NDArray[np.float64] | None = None
     for seed in plan.seeds:
         base = config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
-        full: NDArray[np.float64] | None = None
         for late, student in _order(plan):
+            if plan.full is not None and full is not None and not late and not student:
+                continue  # the same for every seed
             own = _settings(base, late, student, plan, output / f"full-{seed}" / PACK)
             folder = output / _folder(late, student, seed)
             point, scores, _ = _point(bench, own, folder, full)
@@ -120,8 +122,8 @@ def _check(plan: DepthPlan) -> None:
 
 
 def _order(plan: DepthPlan) -> list[tuple[int, int]]:
-    """(late layers, student layers) of the points of a seed, the full model first."""
-    depths = sorted(set(plan.depths), key=lambda k: (k != 0, list(plan.depths).index(k)))
+    """(late layers, student layers) of the points of a seed, the full model first where there is one."""
+    depths = [k for k in dict.fromkeys((0, *plan.depths)) if k or plan.full is not None or 0 in plan.depths]
     return [pair for k in depths for pair in ([(k, 0), (0, k)] if plan.students and k else [(k, 0)])]
 
 
