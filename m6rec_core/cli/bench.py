@@ -182,6 +182,8 @@ def late(  # noqa: PLR0913, PLR0917 - one parameter per option
     asked: dict[str, Any] = {"task": task_name, "data": source}
     if backbone is not None:
         asked["backbone"] = backbone
+    if teach:
+        asked["tuning"] = {"teacher": str(full or chosen)}  # each point names its own
     config = resolve(task.manifest, [asked, parse_assignments(assignments)], logs.domain)
     write_text(chosen / CONFIG, to_yaml(config))
     accelerator = make_accelerator(config.training, chosen)

@@ -16,7 +16,8 @@ class Point:
     """One tuned model: K `late_layers`, or a student of `student_layers`, or the full model where both are 0.
 
     `value`: the first metric on the test rows, [low, high] its 95 % interval; `lost`: by how much it is worse than the
-    full model of the same seed, [lost_low, lost_high] on the same resamples; None without one. `seconds`: of tuning.
+    full model of the same seed, [lost_low, lost_high] on the same resamples; None without one. `seconds`: of tuning,
+    the encoding of segments and the teacher's reading included.
     """
 
     late_layers: int

@@ -103,8 +103,9 @@ def compare_depths(
                 continue  # the same for every seed
             own = _settings(base, late, student, plan, output / f"full-{seed}" / PACK)
             folder = output / _folder(late, student, seed)
-            point, scores, _ = _point(bench, own, folder, full)
-            full = scores if not late and not student else full
+            whole = not late and not student
+            point, scores = _point(bench, own, folder, None if whole else full)
+            full = scores if whole else full
             points.append(point)
             say(_line(point, task.manifest.metrics[0]))
             _write(bench, points)
@@ -137,7 +138,8 @@ def _settings(config: RunConfig, late: int, student: int, plan: DepthPlan, own_f
     if not late and not student:
         changed |= {"teacher": None, "init": "fitted" if config.tuning.init == "teacher" else config.tuning.init}
         if plan.full is not None:
-            return config.model_copy(update={"tuning": read_manifest(_pack_of(plan.full)).tuning})
+            own = read_manifest(_pack_of(plan.full)).tuning
+            return config.model_copy(update={"tuning": own.model_copy(update={"teacher": None})})
     elif plan.teach:
         changed["teacher"] = str(own_full if plan.full is None else _pack_of(plan.full))
     if config.tuning.adapter_layers == "late" and not late:
@@ -151,8 +153,8 @@ def _pack_of(folder: Path) -> Path:
 
 def _point(
     bench: _Bench, config: RunConfig, folder: Path, full: NDArray[np.float64] | None
-) -> tuple[Point, NDArray[np.float64], NDArray[np.float64]]:
-    """A point with its test scores and labels [n]: from its folder where it is done, or tuned and measured."""
+) -> tuple[Point, NDArray[np.float64]]:
+    """A point with its test scores [n]: from its folder where it is done, or tuned and measured."""
     mark = _mark(config, bench.plan)
     known = _known(folder, mark) if bench.plan.resume else None
     if known is not None:
@@ -166,8 +168,8 @@ def _point(
     if not isinstance(rows, RunRows):
         raise ConfigError(f"task {bench.task.name} has no score per row, which this comparison needs")
     model = M6Rec(prepared.backbone, {bench.task.name: prepared.assembled.tuned})
-    attach_cache(prepared, model, shown, bench.say)
     began = time.monotonic()
+    attach_cache(prepared, model, shown, bench.say)
     if given is None:
         _tune(bench, prepared, model, folder, shown)
     else:
@@ -187,7 +189,7 @@ def _point(
         with replacing(folder / SCORES) as partial, partial.open("wb") as stream:
             np.save(stream, np.stack([scores, label]))
         write_json(folder / POINT, {"settings": mark, **asdict(point)})
-    return point, scores, label
+    return point, scores
 
 
 def _tune(bench: _Bench, prepared: Prepared, model: M6Rec, folder: Path, shown: bool) -> None:
@@ -225,18 +227,18 @@ def _mark(config: RunConfig, plan: DepthPlan) -> str:
     return sha256("\n".join(what).encode()).hexdigest()
 
 
-def _known(folder: Path, mark: str) -> tuple[Point, NDArray[np.float64], NDArray[np.float64]] | None:
-    """A point that was done before. Raises RunError when it had other settings."""
+def _known(folder: Path, mark: str) -> tuple[Point, NDArray[np.float64]] | None:
+    """A point that was done before, with its test scores. Raises RunError when it had other settings."""
     try:
         values = json.loads((folder / POINT).read_text(encoding="utf-8"))
-        scores, label = np.load(folder / SCORES)
+        scores: NDArray[np.float64] = np.load(folder / SCORES)[0]
     except (OSError, ValueError):
         return None
     if values.pop("settings") != mark:
         raise RunError(f"{folder} holds a point of other settings: choose another --output, or remove it")
     eight_bit = values.pop("eight_bit")
     asked = Asked(**values.pop("asked"))
-    return Point(**values, asked=asked, eight_bit=None if eight_bit is None else EightBit(**eight_bit)), scores, label
+    return Point(**values, asked=asked, eight_bit=None if eight_bit is None else EightBit(**eight_bit)), scores
 
 
 def _lost(
