@@ -179,7 +179,8 @@ def _point(
     scores = score_test(prepared, model, bench.accelerator, shown)[:, 0]
     found = interval_of(prepared, rows, scores)
     label = rows.table.label[rows.rows["test"]].astype(np.float64)
-    lost = (None, None, None) if full is None else _lost(prepared, label, full, scores)
+    nothing: tuple[float | None, float | None, float | None] = (None, None, None)
+    lost = nothing if full is None else _lost(prepared, label, full, scores)
     point = Point(
         late, student, config.training.seed, prepared.assembled.plan.parameters, found.value, found.low, found.high,
         seconds, ask(prepared, model, rows, bench.plan.requests if late else bench.plan.full_requests),

@@ -92,7 +92,7 @@ class TaskTuning(nn.Module):
         """Return the parameters of the adapters below layer `stop`, in order: what cached states depend on."""
         found: list[Tensor] = []
         for adapters in (self.adapters, self.attention_adapters):
-            layers = {} if adapters is None else dict(adapters.layers)
+            layers: dict[str, nn.Module] = {} if adapters is None else dict(adapters.layers.items())
             found += [p for n in sorted(map(int, layers)) if n < stop for p in layers[str(n)].parameters()]
         return found
 
