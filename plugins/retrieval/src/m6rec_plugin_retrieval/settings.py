@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from m6rec_core.config import HistoryRule, SamplingConfig, TaskConfig
 
-EPOCHS = 8
+EPOCHS = 16
 TEXT_HISTORY = HistoryRule(events=10, stride=10)
 RIDGE = 0.1
 """Default of the closed-form start's penalty; not chosen on data yet."""
