@@ -47,7 +47,7 @@ def modes(  # noqa: PLR0913, PLR0917 - one parameter per option
     from m6rec_core.registry import load_task
     from m6rec_core.runs.files import choose_output
     from m6rec_core.runs.modes import ModePlan, compare_modes
-    from m6rec_core.runs.pipeline import say_line
+    from m6rec_core.runs.progress import say_line
     from m6rec_core.runs.settings import parse_assignments, resolve
     from m6rec_core.training.accelerator import make_accelerator
 
@@ -167,7 +167,7 @@ def late(  # noqa: PLR0913, PLR0917 - one parameter per option
     from m6rec_core.runs.depth_report import depth_table
     from m6rec_core.runs.depths import FIGURE, TABLE, DepthPlan, compare_depths
     from m6rec_core.runs.files import CONFIG, choose_output, write_text
-    from m6rec_core.runs.pipeline import say_line
+    from m6rec_core.runs.progress import say_line
     from m6rec_core.runs.report import print_table
     from m6rec_core.runs.settings import parse_assignments, resolve, to_yaml
     from m6rec_core.training.accelerator import make_accelerator

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from m6rec_core.runs.files import replacing
+from m6rec_core.files import replacing
 from m6rec_core.runs.requests import Asked, EightBit
 
 

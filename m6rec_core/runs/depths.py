@@ -16,13 +16,14 @@ import numpy as np
 
 from m6rec_core.config import RunConfig
 from m6rec_core.errors import ConfigError, RunError
+from m6rec_core.files import replacing
 from m6rec_core.logs.schema import Logs
 from m6rec_core.metrics import METRICS, Bootstrap, MetricInput, paired_difference
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task
 from m6rec_core.runs.data import RunRows
 from m6rec_core.runs.depth_report import Point, draw
-from m6rec_core.runs.files import PACK, finite, replacing, write_json
+from m6rec_core.runs.files import PACK, finite, write_json
 from m6rec_core.runs.found import Clock
 from m6rec_core.runs.pipeline import prepare, tune
 from m6rec_core.runs.record import Prepared, record, record_pack

@@ -16,11 +16,12 @@ from m6rec_core.backbone.load import load_backbone
 from m6rec_core.config import Mode, RunConfig
 from m6rec_core.decoding.writing import writer
 from m6rec_core.errors import ConfigError
+from m6rec_core.files import replacing
 from m6rec_core.metrics import METRICS, Bootstrap, MetricInput, bootstrap_interval
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task
 from m6rec_core.runs.data import RunData, RunRows
-from m6rec_core.runs.files import replacing, write_json
+from m6rec_core.runs.files import write_json
 from m6rec_core.runs.found import Clock
 from m6rec_core.runs.pipeline import prepare, tune
 from m6rec_core.runs.record import Prepared

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from m6rec_core.runs import files, reported, scored
 from m6rec_core.runs.checks import check_scored
 from m6rec_core.runs.data import PARTS, RunData, RunRows, choose_rows, pack_part
 from m6rec_core.runs.found import Clock, Found
+from m6rec_core.runs.progress import say_line, silent
 from m6rec_core.runs.record import Prepared, record, record_pack
 from m6rec_core.runs.report import plot_curve, print_tables
 from m6rec_core.runs.segments import attach_cache, describe_counts
@@ -67,7 +67,7 @@ def run(
     """Run everything; returns the outcome on the main process and None on the others. `quiet`: no progress."""
     main = accelerator.is_main_process
     shown = main and not quiet
-    say = say_line if shown else _silent
+    say = say_line if shown else silent
     prepared = prepare(task, config, data, accelerator, clock, say)
     if main:
         files.write_text(output / files.CONFIG, to_yaml(prepared.config))
@@ -253,12 +253,3 @@ def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 def show(outcome: Outcome) -> None:
     """Print the report of a finished run."""
     print_tables(outcome.tables, outcome.facts, outcome.metrics["seconds"])
-
-
-def say_line(line: str) -> None:
-    """Tell the user one line, on standard error."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def _silent(line: str) -> None:
-    """Say nothing: a rank that is not the main process, or a run for a machine."""

@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from m6rec_core.assemble import encode, load_pack
 from m6rec_core.errors import ConfigError
+from m6rec_core.files import replacing
 from m6rec_core.model import M6Rec, TunedTask
-from m6rec_core.runs.files import PACK, replacing
+from m6rec_core.runs.files import PACK
 from m6rec_core.runs.progress import counting
 from m6rec_core.runs.record import Prepared
 from m6rec_core.serving.distinct import distinct_rows, read_states

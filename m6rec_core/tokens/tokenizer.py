@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from m6rec_core.tokens.markers import SUMMARY, Marker
 
+REMEMBERED = 1 << 17
+"""Texts whose tokens are remembered, the latest asked for: about 50 MB of titles, however many texts come by."""
+
 
 class TextTokenizer:
-    """A fast tokenizer of transformers, restricted to plain text; each distinct segment is tokenised once.
+    """A fast tokenizer of transformers, restricted to plain text; segments that were asked for lately are remembered.
 
     `vocabulary` is V, the size of the backbone's embedding table (it may exceed the tokenizer's own vocabulary).
     """
@@ -18,18 +22,17 @@ class TextTokenizer:
         """Wrap `tokenizer`; `vocabulary` is V."""
         self._tokenizer = tokenizer
         self.vocabulary = vocabulary
-        self._seen: dict[str, tuple[int, ...]] = {}
+        self._remembered = lru_cache(REMEMBERED)(self._tokenised)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of a segment, each in [0, V). Special tokens written in the text are split into plain ones."""
-        ids = self._seen.get(text)
-        if ids is None:
-            # Half a surrogate pair, which JSON can smuggle in, is no character and cannot be tokenised: it becomes "?".
-            whole = text.encode("utf-8", "replace").decode("utf-8")
-            encoded = self._tokenizer(whole, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-            ids = tuple(int(i) for i in encoded)
-            self._seen[text] = ids
-        return ids
+        return self._remembered(text)
+
+    def _tokenised(self, text: str) -> tuple[int, ...]:
+        # Half a surrogate pair, which JSON can smuggle in, is no character and cannot be tokenised: it becomes "?".
+        whole = text.encode("utf-8", "replace").decode("utf-8")
+        encoded = self._tokenizer(whole, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return tuple(int(i) for i in encoded)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids; markers print as the paper writes them, others as "<prompt 0>" and "<summary 0>"."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lines_task import sample_lists
 
 from m6rec_core.model import M6Rec
 from m6rec_core.testing import encode_samples, one_batch
@@ -110,7 +111,7 @@ def plain_layout(length: int, mutual: int) -> Layout:
 
 @torch.no_grad()
 @PROPERTY
-@given(samples=kit.sample_lists(), budget=st.integers(20, 200))
+@given(samples=sample_lists(), budget=st.integers(20, 200))
 def test_one_pass_is_separate_segments_and_cached_and_merged(model, samples, budget):
     rows = encoded(model, samples)
     vocabulary = model.backbone.spec.vocabulary
