@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from m6rec_core.tokens.markers import Marker
+from m6rec_core.tokens.markers import SUMMARY, Marker
 
 REMEMBERED = 1 << 17
 """Texts whose tokens are remembered, the latest asked for: about 50 MB of titles, however many texts come by."""
@@ -35,7 +35,7 @@ class TextTokenizer:
         return tuple(int(i) for i in encoded)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids; markers print as the paper writes them, soft prompt slots as "<prompt 0>"."""
+        """Text of token ids; markers print as the paper writes them, others as "<prompt 0>" and "<summary 0>"."""
         parts: list[str] = []
         run: list[int] = []
         for token in (*ids, None):
@@ -46,8 +46,15 @@ class TextTokenizer:
                 parts.append(str(self._tokenizer.decode(run)))
                 run = []
             if token is not None:
-                parts.append(f"<prompt {-1 - token}>" if token < 0 else Marker(token - self.vocabulary).label)
+                parts.append(self._special(token))
         return "".join(parts)
+
+    def _special(self, token: int) -> str:
+        """A token that is no text."""
+        above = token - self.vocabulary
+        if token < 0:
+            return f"<prompt {-1 - token}>"
+        return f"<summary {above - SUMMARY}>" if above >= SUMMARY else Marker(above).label
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of many segments at once, as `encode` gives them; nothing is remembered."""
