@@ -18,6 +18,7 @@ FOLDERS = {
     "plugins/zeroshot": "src",
     "plugins/query-generation": "src",
     "plugins/explanation": "src",
+    "plugins/conversation": "src",
 }
 USED_WITHOUT_IMPORT = {"gguf"}  # transformers imports it to read GGUF files
 OPTIONAL = {"tensorboard", "lmdb", "redis"}
@@ -72,13 +73,8 @@ def test_ranges_have_a_floor_and_hold_the_pins(folder):
 
 def test_plugins_accept_the_core_beside_them():
     version = project(".")["version"]
-    for folder in (
-        "plugins/ctr",
-        "plugins/baselines",
-        "plugins/zeroshot",
-        "plugins/query-generation",
-        "plugins/explanation",
-    ):
+    written = ("plugins/query-generation", "plugins/explanation", "plugins/conversation")
+    for folder in ("plugins/ctr", "plugins/baselines", "plugins/zeroshot", *written):
         assert declared(folder)["m6rec-core"].specifier.contains(version)
 
 
