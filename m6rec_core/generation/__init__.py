@@ -14,6 +14,7 @@ from m6rec_core.generation.answers import (
 from m6rec_core.generation.best import Keep, best_texts, for_best
 from m6rec_core.generation.evaluation import MODEL, UNTUNED, TextBaseline, TextEvaluation
 from m6rec_core.generation.nearest import nearest_answers
+from m6rec_core.generation.pictures import Painter, Picture, open_pipeline
 from m6rec_core.generation.settings import WritingConfig
 from m6rec_core.generation.tables import number
 
@@ -23,6 +24,8 @@ __all__ = [
     "UNTUNED",
     "AnswerLikelihood",
     "Keep",
+    "Painter",
+    "Picture",
     "TextBaseline",
     "TextEvaluation",
     "TextPrediction",
@@ -35,6 +38,7 @@ __all__ = [
     "for_best",
     "nearest_answers",
     "number",
+    "open_pipeline",
     "prompt_row",
     "write_predictions",
 ]

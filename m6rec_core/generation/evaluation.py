@@ -140,7 +140,8 @@ class TextEvaluation:
         tables.append(example_table(questions, references, {one.name: one.texts for one in systems}))
         facts = [("metrics", "; ".join(score.signature for score in scores[MODEL].values()))]
         if left_out:
-            facts.append(("left out", f"{', '.join(left_out)}: no training rows, or no history, to take them from"))
+            names = ", ".join(left_out)
+            facts.append(("left out", f"{names}: there are no training rows, or no history, to take them from"))
         empty = sum(not one.texts for one in answers)
         if empty:
             facts.append(("empty", f"{empty:,} of {len(answers):,} test rows got no text"))

@@ -17,9 +17,10 @@ FOLDERS = {
     "plugins/baselines": "src",
     "plugins/zeroshot": "src",
     "plugins/query-generation": "src",
+    "plugins/product-design": "src",
 }
 USED_WITHOUT_IMPORT = {"gguf"}  # transformers imports it to read GGUF files
-OPTIONAL = {"tensorboard", "lmdb", "redis"}
+OPTIONAL = {"tensorboard", "lmdb", "redis", "diffusers"}
 
 
 def project(folder: str) -> dict:
@@ -71,7 +72,7 @@ def test_ranges_have_a_floor_and_hold_the_pins(folder):
 
 def test_plugins_accept_the_core_beside_them():
     version = project(".")["version"]
-    for folder in ("plugins/ctr", "plugins/baselines", "plugins/zeroshot", "plugins/query-generation"):
+    for folder in ("plugins/ctr", "plugins/baselines", "plugins/zeroshot", "plugins/query-generation", "plugins/product-design"):
         assert declared(folder)["m6rec-core"].specifier.contains(version)
 
 

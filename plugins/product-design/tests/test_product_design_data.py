@@ -160,7 +160,7 @@ def test_derive(logs):
     samples = [sample for part in PARTS for sample in parts[part]]
     assert all(event.timestamp < sample.timestamp for sample in samples for event in sample.history)
     assert all(sample.history and sample.title and sample.category for sample in samples)
-    assert len(samples) == 13  # 10 purchases, ratings of 4 and 5 without that of the nameless item
+    assert len(samples) == 12  # 10 purchases, 4 good ratings, 2 of them of the nameless item
     times = [[sample.timestamp for sample in parts[part]] for part in PARTS]
     assert max(times[0]) < min(times[2])
     with pytest.raises(DataError, match=r"no event is of kind buy .there are: purchase, rating, view"):

@@ -80,7 +80,7 @@ def test_the_prompt_does_not_look_at_the_product(config, category, title):
 def test_texts_can_be_taken_apart(config, category, title):
     found, name = parted(joined(category, title, config), config)
     assert normalised(found) == normalised(category.replace(" named ", " called ") if config is PAPER else category)
-    assert normalised(name.replace(" called ", " named ")) == normalised(title)
+    assert normalised(name.replace(" called ", " named ")) == normalised(clean(title))
 
 
 def test_what_a_sample_must_hold():

@@ -24,11 +24,7 @@ def derive(logs: Logs, config: TaskConfig, seed: int) -> Mapping[str, Sequence[S
     if not isinstance(config, DesignConfig):
         raise TypeError(f"settings of product-design are a DesignConfig, not {type(config).__name__}")
     present = {str(kind) for kind in logs.events["kind"].unique()}
-    kinds = (
-        tuple(kind for kind in config.bought_kinds if kind in present)
-        if config.bought_kinds
-        else tuple(sorted(present))
-    )
+    kinds = tuple(kind for kind in config.bought_kinds or sorted(present) if kind in present)
     if not kinds:
         raise DataError(
             f"{logs.source}: no event is of kind {' or '.join(config.bought_kinds)} (there are: "

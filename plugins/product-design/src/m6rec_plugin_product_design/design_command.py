@@ -54,8 +54,10 @@ def design(  # noqa: PLR0913, PLR0917 - one parameter per option
     if (pictures is None) != (pipeline is None):
         raise click.UsageError("--pictures DIR and --pipeline NAME go together")
     from m6rec_core.errors import ConfigError
+    from m6rec_core.generation import open_pipeline
     from m6rec_core.serving.opening import open_pack
-    from m6rec_plugin_product_design.pictures import check_folder, open_pipeline, paint
+    from m6rec_plugin_product_design.pictures import check_folder, paint
+    from m6rec_plugin_product_design.sample import DesignPrediction
 
     samples = _samples(source, bought, person, wished, category)
     known = _titles(catalogue) if catalogue is not None else None
@@ -66,7 +68,7 @@ def design(  # noqa: PLR0913, PLR0917 - one parameter per option
     opened = open_pack(pack, backbone, precision, lambda line: click.echo(line, err=True), settings)
     if opened.task.name != "product-design":
         raise ConfigError(f"--pack {pack}: it is a pack of task {opened.task.name!r}, not of product-design")
-    answers: list[DesignPrediction] = [one for one in opened.predict(samples)]  # type: ignore[misc]
+    answers = [one for one in opened.predict(samples) if isinstance(one, DesignPrediction)]
     painted: list[Painted] = []
     if painter is not None and pictures is not None:
         found = [

@@ -4,7 +4,8 @@
     sketches = "my_package.pictures:make_sketches"
 
 `make_sketches(source)` gets what follows the name in `--pipeline sketches:SOURCE` ("" for nothing) and returns a
-`Painter`. The pipeline `diffusers` is part of this package, with the extra `pictures`: SOURCE is a folder or a hub id.
+`m6rec_core.generation.Painter`. The pipeline `diffusers` is part of this package, with the extra `pictures`: SOURCE is
+a folder or a hub id.
 """
 
 from __future__ import annotations
@@ -16,41 +17,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
-from m6rec_core.errors import ConfigError, DataError, RegistryError
+from m6rec_core.errors import ConfigError, DataError
+from m6rec_core.generation import Painter, Picture
 from m6rec_core.metrics.text.novelty import normalised
-from m6rec_core.registry import load_entry
 
-GROUP = "m6rec.image_pipelines"
 NAME_LENGTH = 40
-
-
-class Picture(Protocol):
-    """A picture as PIL has it."""
-
-    def save(self, fp: str, format: str) -> None:  # noqa: A002 - PIL's own name
-        """Write it into a file."""
-        ...
-
-
-Painter = Callable[[str, int], Picture]
-"""(text, seed) -> picture; the same for the same arguments."""
-
-
-def open_pipeline(name: str) -> Painter:
-    """Open the pipeline called "NAME" or "NAME:SOURCE".
-
-    Raises RegistryError for a name nobody offers, or one that gives no painter, and what the pipeline itself raises.
-    """
-    entry, _, source = name.partition(":")
-    make = load_entry(GROUP, entry)
-    if not callable(make):
-        raise RegistryError(f"image pipeline {entry!r}: it is a {type(make).__name__}, not a function of a source")
-    painter = make(source)
-    if not callable(painter):
-        raise RegistryError(f"image pipeline {entry!r}: it made a {type(painter).__name__}, not a function that paints")
-    return cast(Painter, painter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +48,7 @@ def diffusers_pipeline(source: str) -> Painter:
         from diffusers import DiffusionPipeline
     except ImportError as error:
         raise ConfigError(
-            "--pipeline diffusers: diffusers is not installed; run `pip install 'm6rec-plugin-product-design[pictures]'`"
+            "--pipeline diffusers: it is not installed; run `pip install 'm6rec-plugin-product-design[pictures]'`"
         ) from error
     try:
         return DiffusersPainter(DiffusionPipeline.from_pretrained(source, use_safetensors=True))

@@ -42,7 +42,7 @@ def write_examples(source: Path | None, target: Path) -> None:
 
 
 def write_industrial(source: Path | None, target: Path) -> None:
-    """Write Amazon's Industrial and Scientific from items.jsonl, valid.csv, test.csv and, where there is one, train.csv.
+    """Write Amazon's Industrial and Scientific from items.jsonl, valid.csv, test.csv and, where it is there, train.csv.
 
     Without train.csv the training rows are rebuilt from the histories of the valid rows: each product of a user's
     longest history after those before it. So they lie before every valid and test row of the user.
@@ -152,7 +152,7 @@ def _folder(source: Path | None, recipe: Recipe) -> Path:
 
 EXAMPLES = Recipe(
     name="design-examples",
-    summary="50 histories of products with what was bought next, written for m6rec: to see the task run, not to measure",
+    summary="50 histories of products with what followed, written for m6rec: to see the task run, not to measure",
     terms="Apache-2.0",
     write=write_examples,
 )

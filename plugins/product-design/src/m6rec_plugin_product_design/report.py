@@ -122,7 +122,7 @@ def _with_categories(report: Report, truth: Sequence[str], said: Mapping[str, Se
     predictions = [
         {
             **row,
-            "categories": {name: list(categories)[place] for name, categories in said.items()},
+            "categories": {name: words[place] for name, words in said.items()},
             "category": truth[place],
         }
         for place, row in enumerate(report.predictions)

@@ -75,10 +75,11 @@ def wishes(run: RunView, samples: Sequence[Sample]) -> Pairs | None:
     asking = [unanswered(cast(DesignSample, sample), _config(run)) for sample in samples]
     if not any(sample.attributes for sample in asking):
         return None
-    words = [
-        " ".join(clean(text) for text in (*one.attributes.values(), one.category) if clean(text)) for one in asking
+    texts = [(*one.attributes.values(), one.category) for one in asking]
+    return [
+        (clean(one.category), " ".join(word for text in parts if (word := clean(text))))
+        for one, parts in zip(asking, texts, strict=True)
     ]
-    return [(clean(one.category), text) for one, text in zip(asking, words, strict=True)]
 
 
 def _last(sample: DesignSample, config: DesignConfig) -> tuple[str, str]:

@@ -20,8 +20,9 @@ class DesignConfig(WritingConfig):
     in training and in reports, so that only the title is written.
 
     `diversity`: of several designs, one that shares all its words with a better one counts this many nats per token
-    less; `seed` decides which are drawn. In logs: `title_field`, `category_field` are columns of the items; `bought_kinds` the kinds of events that
-    are a purchase (empty: all), those with a value below `least_value` left out.
+    less; `seed` decides which are drawn. In logs: `title_field`, `category_field` are columns of the items;
+    `bought_kinds` the kinds of events that are a purchase (empty: all), those with a value below `least_value` left
+    out.
     """
 
     form: Form = "lines"
