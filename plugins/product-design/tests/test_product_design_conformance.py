@@ -19,7 +19,7 @@ class _Slow(TaskConformance):
 
     @pytest.fixture
     def case(self, task, config, second_config, samples, tuning, backbone):
-        return Case(as_task(task), config, tuple(samples), backbone, second_config, tuning, steps=100)
+        return Case(as_task(task), config, tuple(samples), backbone, second_config, tuning, steps=140)
 
 
 class TestLines(_Slow):
