@@ -20,10 +20,8 @@ from m6rec_plugin_baselines.retrievers import (
     NextItemRetriever,
 )
 from m6rec_plugin_baselines.sequences import pad, training_batches, windows
-from m6rec_plugin_baselines.softmax import full_cross_entropy
 from m6rec_plugin_baselines.words import UNKNOWN, item_words
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from m6rec_core.baselines import RetrievalData, RetrievalRows, Retriever
 from m6rec_core.baselines.full_ranking import full_ranking
@@ -114,19 +112,6 @@ def test_nothing_to_learn_from_falls_back_to_popularity() -> None:
     fitted = _small(SASREC_CE).fit(data, RetrievalRows((), np.zeros(0, dtype=np.int64)), 0, lambda line: None)
     assert fitted.info["epochs"] == 0
     assert fitted.scores([()]).argmax() == 3
-
-
-@pytest.mark.parametrize("chunk", [1, 7, 100])
-def test_chunked_cross_entropy_equals_torch(chunk: int) -> None:
-    torch.manual_seed(0)
-    hidden = torch.randn(20, 6, dtype=torch.float64, requires_grad=True)
-    items = torch.randn(11, 6, dtype=torch.float64, requires_grad=True)
-    target = torch.randint(11, (20,))
-    expected = torch.autograd.grad(3.0 * cross_entropy(hidden @ items.T, target), (hidden, items))
-    loss = full_cross_entropy(hidden, items, target, chunk)
-    found = torch.autograd.grad(3.0 * loss, (hidden, items))
-    torch.testing.assert_close(loss, cross_entropy(hidden @ items.T, target))
-    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("reader", [TransformerReader(8, 12, 2, 2, 0.0), MeanReader(8, 3, 0.0)])

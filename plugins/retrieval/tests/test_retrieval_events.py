@@ -41,7 +41,16 @@ def pair(user: int, history: list[int], candidate: int, negatives: tuple[Item, .
 
 def encoder_of(positions=6, seed=0):
     torch.manual_seed(seed)
-    return EventEncoder(12, 8, positions, 0.07).double()
+    return EventEncoder(12, 8, positions, 0.07, known=8).double()
+
+
+def remembered(encoder, states):
+    components = encoder.components(states)
+    return components, encoder.memory(components)
+
+
+def events_of(encoder, states):
+    return encoder.events(*remembered(encoder, states))[None]
 
 
 def states_of(count, seed=0):
@@ -81,16 +90,16 @@ def test_users_do_not_depend_on_each_other_or_on_padding(lengths):
         alone = encoder.users(rows, torch.tensor([0]), torch.tensor([length]))
         torch.testing.assert_close(together[n], alone[0], rtol=0, atol=1e-12)
         latest = rows[-encoder.positions :]
-        whole = encoder.sequences(encoder.components(latest)[None])[0, -1]
+        whole = encoder.sequences(events_of(encoder, latest))[0, -1]
         torch.testing.assert_close(together[n], whole, rtol=0, atol=1e-12)
     assert torch.allclose(together.norm(dim=1), torch.ones(len(lengths), dtype=torch.float64))
 
 
 def test_the_encoder_is_causal():
     encoder, states = encoder_of(), states_of(6)
-    before = encoder.sequences(encoder.components(states)[None])
+    before = encoder.sequences(events_of(encoder, states))
     states[4] += 1.0
-    after = encoder.sequences(encoder.components(states)[None])
+    after = encoder.sequences(events_of(encoder, states))
     assert torch.equal(before[0, :4], after[0, :4])
     assert not torch.allclose(before[0, 4], after[0, 4])
 
@@ -115,24 +124,60 @@ def test_the_fit_learns_what_follows_and_is_the_same_every_time():
     states, told, found = states_of(12), [], []
     for _ in range(2):
         encoder = encoder_of()
-        fit_events(encoder, cycle(), states, FitPlan(200, 0.0, 3), told.append)
+        fit_events(encoder, cycle(), states, FitPlan(200, 0.0, 0.3, 3), told.append)
         found.append({name: value.clone() for name, value in encoder.state_dict().items()})
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
     assert len(told) == 400
     assert "epoch 200 of 200" in told[-1]
     users = encoder.users(states, torch.tensor([0, 3]), torch.tensor([3, 3]))
-    items = encoder.items(encoder.components(states))
+    items = encoder.items(*remembered(encoder, states))
     assert (users @ items.T).argmax(1).tolist() == [3, 6]
     assert all(not value.requires_grad or value.grad is None for value in encoder.parameters())
     with pytest.raises(DataError, match="at least 2"):
-        fit_events(encoder, cycle(1), states, FitPlan(1, 0.0, 0), SILENT)
+        fit_events(encoder, cycle(1), states, FitPlan(1, 0.0, 0.3, 0), SILENT)
+
+
+def test_known_texts_are_found_again_and_others_are_not():
+    encoder, states = encoder_of(), states_of(12)
+    fit_events(encoder, cycle(), states, FitPlan(3, 0.0, 0.0, 0), SILENT)
+    components, found = remembered(encoder, states)
+    place, known = encoder.memory.places(components)
+    assert int(known.sum()) == len(encoder.memory.vectors) == 8, "the most frequent of 12 texts"
+    assert len(set(place[known].tolist())) == 8
+    assert torch.equal(found[~known], torch.zeros(4, 8, dtype=torch.float64))
+    assert bool((found[known].abs().sum(1) > 0).all())
+    near, far = components + 1e-4, components + 1.0
+    torch.testing.assert_close(encoder.memory(near), found, rtol=0, atol=0)
+    assert not encoder.memory.places(far)[1].any()
+
+
+def test_the_memory_holds_the_most_frequent_texts():
+    encoder, states = encoder_of(), states_of(12)
+    sequences = [
+        torch.tensor([0, 1, 2, 3]),
+        torch.tensor([4, 5, 6, 7]),
+        torch.tensor([8, 9, 10, 11]),
+        torch.arange(3, 11),
+    ]
+    fit_events(encoder, sequences, states, FitPlan(1, 0.0, 0.0, 0), SILENT)
+    known = encoder.memory.places(encoder.components(states))[1]
+    assert known[3:11].tolist() == [True] * 8
+
+
+def test_an_encoder_without_a_memory_is_a_map_of_text():
+    torch.manual_seed(0)
+    encoder, states = EventEncoder(12, 8, 6, 0.07).double(), states_of(12)
+    fit_events(encoder, cycle(), states, FitPlan(2, 0.0, 0.3, 0), SILENT)
+    components, found = remembered(encoder, states)
+    assert torch.equal(found, torch.zeros(12, 8, dtype=torch.float64))
+    torch.testing.assert_close(encoder.items(components, found).norm(dim=1), torch.ones(12, dtype=torch.float64))
 
 
 def test_another_seed_drops_and_orders_otherwise():
     found = []
     for seed in (1, 2):
         encoder = encoder_of()
-        fit_events(encoder, cycle(), states_of(12), FitPlan(2, 0.2, seed), SILENT)
+        fit_events(encoder, cycle(), states_of(12), FitPlan(2, 0.2, 0.3, seed), SILENT)
         found.append(encoder.incoming.weight.detach())
     assert not torch.equal(found[0], found[1])
 
@@ -144,7 +189,7 @@ def test_texts_outside_of_the_sequences_change_nothing():
         states = states_of(14)
         states[12:] = last
         encoder = encoder_of()
-        fit_events(encoder, cycle(), states, FitPlan(3, 0.1, 0), SILENT)
+        fit_events(encoder, cycle(), states, FitPlan(3, 0.1, 0.3, 0), SILENT)
         found.append(encoder.state_dict())
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 

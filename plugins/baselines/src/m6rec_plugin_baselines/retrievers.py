@@ -25,12 +25,12 @@ from m6rec_core.baselines.retrieval import (
     RetrievalRows,
 )
 from m6rec_core.errors import ConfigError
+from m6rec_core.heads.full_softmax import full_cross_entropy
 from m6rec_core.logs.leave_one_out import BoolArray
 from m6rec_core.metrics.retrieval import ndcg
 from m6rec_plugin_baselines.early_stopping import Fit, StopRule, train_to_best
 from m6rec_plugin_baselines.next_item import IdVectors, MeanReader, NextItemNetwork, TextVectors, TransformerReader
 from m6rec_plugin_baselines.sequences import TrainingBatch, pad, training_batches, windows
-from m6rec_plugin_baselines.softmax import full_cross_entropy
 from m6rec_plugin_baselines.words import ItemWords, item_words
 
 SCORING_BATCH = 64

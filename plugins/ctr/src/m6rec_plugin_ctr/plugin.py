@@ -24,7 +24,7 @@ MANIFEST = TaskManifest(
     metrics=("auc", "gauc", "log_loss"),
     baselines=("random", "item-mean", "user-like-ratio", "logistic-regression"),
     variants={"text alone": "text_score"},
-    quick={"shots": 1600, "evaluation.rows": 2000, "evaluation.valid_rows": 400},
+    quick={"shots": 1280, "evaluation.rows": 2000, "evaluation.valid_rows": 400},
 )
 
 

@@ -1,10 +1,12 @@
 """Users as the sequence of their events' item texts: a small causal encoder over frozen states, one per text.
 
-    u_n = unit(Encoder(W_in x_1 + p_1, ..., W_in x_n + p_n)_n),   v = unit(W_out x),   score = u . v exp(t)
+    u_n = unit(Encoder(W_in x_1 + m_1 + p_1, ..., W_in x_n + m_n + p_n)_n),   v = unit(W_out x + m)
+    score = u_n . v exp(t)
 
-with x the whitened read-out state of an item's text and p positions: SASRec (Kang and McAuley 2018) whose item table is
-replaced by a map of text, so that an item nobody has met has a vector. Paper 3.3 keeps the states of whole segments;
-here one state of each is kept.
+with x the whitened read-out state of an item's text, p positions and m what is remembered of a text that the fit has
+met (`text_memory`, zero for others): SASRec (Kang and McAuley 2018) whose item table is a map of text with a table
+beside it, so that an item nobody has met has a vector. Paper 3.3 keeps the states of whole segments; here one state of
+each is kept.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from m6rec_plugin_retrieval.text_memory import TextMemory
 
 COMPONENTS = 256
 """At most so many principal components of the states are read."""
@@ -27,14 +31,16 @@ class EventEncoder(nn.Module):
     mean: Tensor
     basis: Tensor
 
-    def __init__(self, hidden: int, width: int, positions: int, temperature: float) -> None:
-        """`hidden` is D, `width` that of the vectors and of the encoder, `positions` the longest sequence."""
+    def __init__(self, hidden: int, width: int, positions: int, temperature: float, known: int = 0) -> None:
+        """`hidden` is D, `width` that of the vectors and of the encoder, `positions` the longest sequence, `known` the
+        most texts that are remembered."""
         super().__init__()
         components = min(COMPONENTS, hidden)
         self.register_buffer("mean", torch.zeros(hidden))
         self.register_buffer("basis", torch.eye(hidden, components))
         self.incoming = nn.Linear(components, width)
         self.outgoing = nn.Linear(components, width)
+        self.memory = TextMemory(known, components, width)
         self.position = nn.Parameter(0.02 * torch.randn(positions, width))
         self.layers = nn.ModuleList(_Layer(width, HEADS if width % HEADS == 0 else 1) for _ in range(LAYERS))
         self.norm = nn.LayerNorm(width)
@@ -63,15 +69,19 @@ class EventEncoder(nn.Module):
         """Whitened states [.., K] of states [.., D]."""
         return (states - self.mean) @ self.basis
 
-    def items(self, components: Tensor) -> Tensor:
-        """Vectors [N, width] of items from whitened states."""
-        return functional.normalize(self.outgoing(components), dim=-1)
+    def items(self, components: Tensor, remembered: Tensor) -> Tensor:
+        """Vectors [N, width] of items from whitened states [N, K] and what `memory` says of them [N, width]."""
+        return functional.normalize(self.outgoing(components) + remembered, dim=-1)
 
-    def sequences(self, components: Tensor, dropout: float = 0.0) -> Tensor:
-        """User vectors [B, T, width] after each event, from whitened states [B, T, K] in order of time, T at most
+    def events(self, components: Tensor, remembered: Tensor) -> Tensor:
+        """What `sequences` reads of texts [N, width], from their whitened states and what `memory` says of them."""
+        found: Tensor = self.incoming(components) + remembered
+        return found
+
+    def sequences(self, events: Tensor, dropout: float = 0.0) -> Tensor:
+        """User vectors [B, T, width] after each event, from `events` [B, T, width] in order of time, T at most
         `positions`; shorter sequences are padded at the end, where nothing before reads it. `dropout`: in steps."""
-        length = components.shape[1]
-        x = _dropped(self.incoming(components) + self.position[:length], dropout)
+        x = _dropped(events + self.position[: events.shape[1]], dropout)
         for layer in self.layers:
             x = layer(x, dropout)
         return functional.normalize(self.norm(x), dim=-1)
@@ -83,7 +93,8 @@ class EventEncoder(nn.Module):
         start = first + count - kept
         steps = torch.arange(int(kept.max()), device=states.device)
         place = start[:, None] + torch.minimum(steps[None], kept[:, None] - 1)
-        vectors = self.sequences(self.components(states)[place])
+        components = self.components(states)
+        vectors = self.sequences(self.events(components, self.memory(components))[place])
         return vectors[torch.arange(len(kept), device=states.device), kept - 1]
 
 

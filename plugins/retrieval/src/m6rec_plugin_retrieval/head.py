@@ -84,7 +84,9 @@ class EventsHead(nn.Module):
     def __init__(self, config: RetrievalConfig, backbone: BackboneSpec) -> None:
         """Build the encoder; `fit` trains it. The seed of the fit follows from the global generator, as weights do."""
         super().__init__()
-        self.encoder = EventEncoder(backbone.hidden, config.width, config.longest, config.temperature)
+        self.encoder = EventEncoder(
+            backbone.hidden, config.width, config.longest, config.temperature, config.known_texts
+        )
         self.config = config
         self._seed = int(torch.randint(2**31, ()))
 
@@ -94,7 +96,8 @@ class EventsHead(nn.Module):
 
     def items(self, states: Tensor) -> Tensor:
         """See `VectorHead`."""
-        return self.encoder.items(self.encoder.components(states))
+        components = self.encoder.components(states)
+        return self.encoder.items(components, self.encoder.memory(components))
 
     def scale(self) -> Tensor:
         """See `VectorHead`; learnt."""
@@ -103,7 +106,8 @@ class EventsHead(nn.Module):
     def fit(self, samples: Sequence[Sample], states: RowStates, say: Callable[[str], None]) -> None:
         """Train the encoder on the frozen states of the users' events; see `event_fit`."""
         pairs = [_pair(cast(RetrievalSample, sample)) for sample in samples]
-        plan = FitPlan(self.config.fit_epochs, self.config.fit_dropout, self._seed)
+        config = self.config
+        plan = FitPlan(config.fit_epochs, config.fit_dropout, config.fit_forget, self._seed)
         fit_events(self.encoder, user_sequences(pairs, states), states.distinct, plan, say)
 
 

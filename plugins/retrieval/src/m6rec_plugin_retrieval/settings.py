@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from m6rec_core.config import HistoryRule, SamplingConfig, TaskConfig
 
-EPOCHS = 8
+EPOCHS = 16
 TEXT_HISTORY = HistoryRule(events=10, stride=10)
 RIDGE = 0.1
 """Default of the closed-form start's penalty; not chosen on data yet."""
@@ -22,7 +22,9 @@ class RetrievalConfig(TaskConfig):
     `user`: "events" makes a user the sequence of its latest events' item texts, each a text of its own that is computed
     once however often it recurs, read by a small causal encoder (`m6rec_plugin_retrieval.event_encoder`); "text" writes
     the latest titles as one text. `fit_epochs`, `fit_dropout`: of the encoder's fit to the frozen states
-    (`m6rec_plugin_retrieval.event_fit`).
+    (`m6rec_plugin_retrieval.event_fit`). `known_texts`: at most so many texts of training, the most frequent ones, are
+    remembered beyond what their states say (`m6rec_plugin_retrieval.text_memory`); `fit_forget`: the share of them that
+    a step of the fit forgets, so that items without a memory are scored as well.
 
     Text of users ("text"): one line per event with the title, and `event_year`, `event_genres`, `event_words` (how the
     item was judged by others before, in one word) where asked; `user_phrase` before them. Text of items: the title,
@@ -42,6 +44,8 @@ class RetrievalConfig(TaskConfig):
     user: Literal["events", "text"] = "events"
     fit_epochs: int = Field(default=EPOCHS, ge=0)
     fit_dropout: float = Field(default=0.2, ge=0, lt=1)
+    fit_forget: float = Field(default=0.3, ge=0, lt=1)
+    known_texts: int = Field(default=4096, ge=0)
     width: int = Field(default=128, ge=2)
     temperature: float = Field(default=0.07, gt=0)
     markers: bool = False
