@@ -72,7 +72,7 @@ def test_ranges_have_a_floor_and_hold_the_pins(folder):
 
 def test_plugins_accept_the_core_beside_them():
     version = project(".")["version"]
-    for folder in ("plugins/ctr", "plugins/baselines", "plugins/zeroshot", "plugins/query-generation", "plugins/product-design"):
+    for folder in (name for name in FOLDERS if name != "."):
         assert declared(folder)["m6rec-core"].specifier.contains(version)
 
 

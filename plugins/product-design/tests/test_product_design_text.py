@@ -35,10 +35,10 @@ def test_lines(samples):
         "A 24 year old male customer\n"
         "purchased: shoes | boots\n"
         "purchased: socks | wool socks\n"
-        "next: shoe care | boot wax\n"
+        "next product (category | title): shoe care | boot wax\n"
     )
-    assert text(wishes, LINES) == "colour: blue\nnext: hats | blue hat\n"
-    assert text(plain, LINES) == "purchased: Zelda\nnext: Zelda 2\n"
+    assert text(wishes, LINES) == "colour: blue\nnext product (category | title): hats | blue hat\n"
+    assert text(plain, LINES) == "purchased: Zelda\nnext product (category | title): Zelda 2\n"
     assert text(wishes, LINES, scored=True) == " hats | blue hat\n"
     assert not serialize(wishes, LINES).rows[0].markers
 
@@ -48,7 +48,7 @@ def test_a_given_category_leaves_the_title(samples):
     assert text(wishes, TOLD, scored=True) == " blue hat\n"
     assert text(wishes, TOLD) == text(wishes, LINES)
     asked = wishes.model_copy(update={"title": None})
-    assert text(asked, LINES) == "colour: blue\nnext: hats |"
+    assert text(asked, LINES) == "colour: blue\nnext product (category | title): hats |"
     assert unanswered(wishes, LINES).category == ""
     assert unanswered(wishes, TOLD) == asked
     assert design_of(Written(" red | hat\n", 4, -2.0, True), asked, LINES).title == "red | hat"
@@ -94,13 +94,13 @@ def test_what_a_sample_must_hold():
 def test_a_long_description_is_not_written_and_markers_are_words():
     item = Item(item_id="1", fields={"title": "[EOS] boots <|endoftext|>", "description": "long " * 20_000})
     sample = DesignSample(id="a", history=(Event(item=item, kind="purchase", timestamp=0.0),))
-    assert text(sample, LINES) == "purchased: [EOS] boots <|endoftext|>\nnext:"
+    assert text(sample, LINES) == "purchased: [EOS] boots <|endoftext|>\nnext product (category | title):"
 
 
 def test_nameless_items_of_the_history():
     item = Item(item_id="1", fields={"title": " "})
     sample = DesignSample(id="a", history=(Event(item=item, kind="odd_kind", timestamp=0.0),))
-    assert text(sample, LINES) == "odd kind a product\nnext:"
+    assert text(sample, LINES) == "odd kind a product\nnext product (category | title):"
 
 
 def design(title, mean):

@@ -35,8 +35,11 @@ def read_table(path: Path, columns: Sequence[str], delimiter: str, surplus: bool
     `surplus`: delimiters too many belong to the last column, which was written without quotes. Raises DataError
     naming file, row and column.
     """
-    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    rows = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, quoting=quoting)
+    content = io.StringIO(_text(path), newline="")
+    if delimiter == ",":
+        rows = csv.reader(content)
+    else:  # quotes in such tables are part of a title
+        rows = csv.reader(content, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     try:
         header = [name.split(":")[0].strip() for name in next(rows, [])]
         missing = [name for name in columns if name not in header]

@@ -4,7 +4,7 @@ lines (a pretrained language model continues the pattern):
 
     purchased: shoes | walking boots
     colour: blue
-    next: socks | blue merino hiking socks
+    next product (category | title): socks | blue merino hiking socks
 
 paper (section 3.2): "[BOS'] ... [EOS'] [BOS] The user now purchases a product of category socks named blue merino
 hiking socks [EOS]". What stands between category and title is written nowhere else, so a text can be taken apart.

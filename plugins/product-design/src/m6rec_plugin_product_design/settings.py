@@ -26,7 +26,7 @@ class DesignConfig(WritingConfig):
     """
 
     form: Form = "lines"
-    ask_words: str = Field(default="next:", min_length=1)
+    ask_words: str = Field(default="next product (category | title):", min_length=1)
     category_given: bool = False
     diversity: float = Field(default=1.0, ge=0.0)
     seed: int = Field(default=0, ge=0)
