@@ -36,10 +36,8 @@ def read_table(path: Path, columns: Sequence[str], delimiter: str, surplus: bool
     naming file, row and column.
     """
     content = io.StringIO(_text(path), newline="")
-    if delimiter == ",":
-        rows = csv.reader(content)
-    else:  # quotes in such tables are part of a title
-        rows = csv.reader(content, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    tabs = csv.reader(content, delimiter=delimiter, quoting=csv.QUOTE_NONE)  # quotes there are part of a title
+    rows = csv.reader(content) if delimiter == "," else tabs
     try:
         header = [name.split(":")[0].strip() for name in next(rows, [])]
         missing = [name for name in columns if name not in header]
