@@ -5,7 +5,7 @@
 torch alone is most of a gigabyte, so seven environments with a copy each would cost more than the tests. SHARED holds
 the core (editable), the dependencies of all and the test tools at the versions of constraints.txt; it is built again
 when one of these lists changes. OVERLAY receives the built plugins and nothing else: put it on PYTHONPATH, and a plugin
-that was left out is really absent, entry points and all.
+that was left out is really absent, entry points and all. A PLUGIN_FOLDER may be a pattern: plugins/*
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> None:
     shared = Path(arguments[0])
     python = _shared_environment(shared)
     if len(arguments) > 1:
-        _overlay(python, Path(arguments[1]), [ROOT / name for name in arguments[2:]])
+        _overlay(python, Path(arguments[1]), [path for name in arguments[2:] for path in sorted(ROOT.glob(name))])
 
 
 def _shared_environment(folder: Path) -> Path:

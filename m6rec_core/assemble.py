@@ -139,8 +139,9 @@ def encode(name: str, tuned: TunedTask, samples: Sequence[Sample], backbone: Bac
     Raises DataError for a sample whose text cannot be brought within the length budget.
     """
     encoder = RowEncoder(
-        backbone.tokenizer, tuned.tuning.prompt_count, tuned.config.max_tokens, tuned.tuning.segment_order
-    )
+        backbone.tokenizer, tuned.tuning.prompt_count, tuned.config.max_tokens, tuned.tuning.segment_order,
+        tuned.tuning.summary_count,
+    )  # fmt: skip
     encoded: list[Encoded] = []
     truncated = dropped = 0
     known: dict[TextRow, TokenRow] = {}

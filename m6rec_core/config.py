@@ -13,6 +13,7 @@ from m6rec_core.types import FrozenModel
 
 Mode = Literal["fine-tuning", "adapter", "prompt", "option", "option-adapter"]
 SegmentOrder = Literal["none", "kind", "order", "recency"]
+AdapterPlace = Literal["ffn", "attention"]
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
@@ -141,14 +142,26 @@ class TuningConfig(FrozenModel):
     `prompts` counts soft prompts, options included; None lets the budget choose. `adapter_layers`: how many of the last
     layers get an adapter, "all" layers, "late" for those of late interaction, None for the most that `budget` allows
     (with late interaction: of the upper layers only, so that the lower ones stay shared by all tasks). `adapter_rank`:
-    None is D / H. `init`: "informed" starts from token embeddings of the instruction and the answer words; "fitted"
-    then fits the soft options in closed form to the frozen read-out states of the training rows
-    (`m6rec_core.tuning.fit`); "random" is for comparison.
+    None is D / H. `adapter_places`: where in a layer they sit, beside the feed-forward network ("ffn", the paper's) or
+    on the input of the attention. `init`: "informed" starts from token embeddings of the instruction and the answer
+    words; "fitted" then fits the soft options in closed form to the frozen read-out states of the training rows
+    (`m6rec_core.tuning.fit`); "teacher" starts from the teacher's tuned parts where they have the same name and shape;
+    "random" is for comparison.
 
     `late_layers` K: the lower L - K layers see one segment at a time, the upper K the whole row (paper 3.3); 0 is the
     full model. `segment_embeddings`: what is added to the lower layers' output, by `kind` of segment, by kind and place
     counted from the row's beginning (`order`) or end (`recency`), or nothing. `late_prompts`: whether soft prompts go
     through the lower layers as a segment of their own ("input") or enter above them ("late").
+
+    `segment_summaries`: so many tokens after each source segment that recurs, which enter above the lower layers with
+    the segment's mean state.
+
+    `student_layers`: only the first so many layers of the backbone are used, then its final norm: a smaller model, to
+    compare late interaction with (paper Table 6); 0 uses all.
+
+    `teacher`: a pack or run folder of the same task and backbone, usually the full model. `teacher_weight` times the
+    distance of the read-out states, and `teacher_score_weight` times that of the choices among soft options, are added
+    to the loss of each sample in training (`m6rec_core.tuning.teaching`).
     """
 
     mode: Mode = "option-adapter"
@@ -157,18 +170,33 @@ class TuningConfig(FrozenModel):
     max_prompts: int = Field(default=16, ge=1)
     adapter_rank: int | None = Field(default=None, ge=1)
     adapter_layers: Annotated[int, Field(ge=0)] | Literal["all", "late"] | None = None
+    adapter_places: tuple[AdapterPlace, ...] = Field(default=("ffn",), min_length=1)
     train_markers: bool = True
-    init: Literal["fitted", "informed", "random"] = "fitted"
+    init: Literal["fitted", "informed", "random", "teacher"] = "fitted"
     late_layers: int = Field(default=0, ge=0)
     segment_embeddings: SegmentOrder = "order"
     late_prompts: Literal["input", "late"] = "input"
+    segment_summaries: int = Field(default=0, ge=0, le=8)
+    student_layers: int = Field(default=0, ge=0)
+    teacher: str | None = None
+    teacher_weight: float = Field(default=1.0, ge=0)
+    teacher_score_weight: float = Field(default=1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TuningConfig:
+        if self.late_layers and self.student_layers:
+            raise ValueError("late_layers and student_layers exclude each other: set one of them to 0")
+        if self.init == "teacher" and self.teacher is None:
+            raise ValueError("init teacher needs a teacher: set tuning.teacher to the folder of a run")
+        return self
 
 
 class TrainingConfig(FrozenModel):
     """The optimiser, the batches and when to stop. One step sees `packs_per_step` packs of `pack_tokens` tokens.
 
     `lr`: of adapters and heads (of all weights in the mode fine-tuning). `prompt_lr`: of soft prompts, options
-    and markers; None takes `lr`.
+    and markers; None takes `lr`. `packs_per_forward`: None is one, and up to eight of a step where its states come from
+    the segment cache: the result does not depend on it, but soft prompts then run through the lower layers less often.
     """
 
     epochs: int = Field(default=1, ge=1)
@@ -181,7 +209,7 @@ class TrainingConfig(FrozenModel):
     clip_norm: float = Field(default=1.0, gt=0)
     pack_tokens: int = Field(default=512, ge=16)
     packs_per_step: int = Field(default=4, ge=1)
-    packs_per_forward: int = Field(default=1, ge=1)
+    packs_per_forward: int | None = Field(default=None, ge=1)
     evaluations: int = Field(default=2, ge=1)
     patience: int = Field(default=3, ge=1)
     checkpoints: int = Field(default=4, ge=0)

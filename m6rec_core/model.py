@@ -31,7 +31,7 @@ from m6rec_core.types import (
 )
 
 if TYPE_CHECKING:
-    from m6rec_core.backbone.hf import Backbone, Ffn
+    from m6rec_core.backbone.hf import Backbone
     from m6rec_core.registry import Task
     from m6rec_core.tuning.task import TaskTuning
 
@@ -54,6 +54,16 @@ class SegmentStates(Protocol):
         ...
 
 
+class Teacher(Protocol):
+    """What is added to the losses of a task in training (`m6rec_core.tuning.teaching`); `key` says what it teaches."""
+
+    key: str
+
+    def __call__(self, view: TaskView, indices: Sequence[int]) -> Tensor:
+        """Return one term per sample [N]; `indices` [N] are the samples' places in the training part."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class States:
     """What a head reads of some rows of one task, or gradients of that.
@@ -67,9 +77,12 @@ class States:
 
 @dataclass(frozen=True, slots=True)
 class StateRows:
-    """Whose states they are: N samples, and per text row [R] and scored token [M] what `TaskView` says of them."""
+    """Whose states they are: N samples, their places `indices` in the data set, and per text row [R] and scored token
+    [M] what `TaskView` says of them.
+    """
 
     samples: tuple[Sample, ...]
+    indices: tuple[int, ...]
     sample_of_row: Tensor
     scored_ids: Tensor
     scored_row: Tensor
@@ -77,9 +90,10 @@ class StateRows:
     def to(self, device: torch.device) -> StateRows:
         """The same with tensors on another device."""
         tensors = (self.sample_of_row, self.scored_ids, self.scored_row)
-        return StateRows(self.samples, *(tensor.to(device) for tensor in tensors))
+        return StateRows(self.samples, self.indices, *(tensor.to(device) for tensor in tensors))
 
 
+_Adapter = Callable[[int, Tensor], Tensor | None]
 Generation = Callable[["M6Rec", str], Generate]
 """Makes the `Generate` of a task instance: the decoding stage lies above the model, so it is handed in."""
 
@@ -87,7 +101,8 @@ Generation = Callable[["M6Rec", str], Generate]
 class M6Rec(nn.Module):
     """The backbone and the tuned tasks, by instance name (two configurations of one task are two instances).
 
-    `segments`: the segment cache of late interaction; None computes all layers in one pass.
+    `segments`: the segment cache of late interaction; None computes all layers in one pass. `teachers`: by instance
+    name, what is added to losses in train mode.
     """
 
     def __init__(
@@ -103,6 +118,7 @@ class M6Rec(nn.Module):
         self.heads = nn.ModuleDict({name: t.head for name, t in tasks.items()})
         self._tasks = {name: t.task for name, t in tasks.items()}
         self.segments: SegmentStates | None = None
+        self.teachers: dict[str, Teacher] = {}
         self._kept: dict[str, tuple[tuple[object, ...], Tensor, Tensor]] = {}
         self._settings = {name: t.config for name, t in tasks.items()}
         self._generation = generation
@@ -120,7 +136,10 @@ class M6Rec(nn.Module):
         not computed: it gets the inner products of states and gradients [N], whose gradient is that of the objective.
         """
         views, pulls = self.views(batch), pulls or {}
-        return {name: self._pulled(v, pulls[name]) if name in pulls else self._loss(v) for name, v in views.items()}
+        return {
+            name: self._pulled(view, pulls[name]) if name in pulls else self._loss(view, batch.tasks[name].indices)
+            for name, view in views.items()
+        }
 
     @torch.no_grad()
     def states(self, batch: Batch) -> dict[str, States]:
@@ -139,11 +158,15 @@ class M6Rec(nn.Module):
                 options=self.tuning(name).options(),
                 scored=ScoredTokens(hidden=states.scored, ids=rows.scored_ids, row=rows.scored_row),
                 vocabulary=self._vocabulary(name, bool((rows.scored_ids >= self.backbone.spec.vocabulary).any())),
-            )
+            ),
+            rows.indices,
         )
 
-    def _loss(self, view: TaskView) -> Tensor:
-        return self._tasks[view.task].compute_loss(self.heads[view.task], view)
+    def _loss(self, view: TaskView, indices: Sequence[int]) -> Tensor:
+        loss = self._tasks[view.task].compute_loss(self.heads[view.task], view)
+        if not self.training or view.task not in self.teachers:
+            return loss
+        return loss + self.teachers[view.task](view, indices)
 
     @staticmethod
     def _pulled(view: TaskView, pull: States) -> Tensor:
@@ -178,8 +201,9 @@ class M6Rec(nn.Module):
     def generate(self, name: str) -> Generate:
         """What continues rows of the task instance `name`; made once."""
         if name not in self._generate:
-            # A writer runs all layers over whole rows, which is not what a task with late layers was tuned with.
-            able = self._generation is not None and not self.tuning(name).late_layers
+            # A writer runs all layers over whole rows, which is not what such a task was tuned with.
+            tuning = self.tuning(name)
+            able = self._generation is not None and not tuning.late_layers and not tuning.student_layers
             self._generate[name] = self._generation(self, name) if able and self._generation else no_generation
         return self._generate[name]
 
@@ -188,13 +212,13 @@ class M6Rec(nn.Module):
         unknown = sorted(set(batch.tasks) - set(self.tunings))
         if unknown:
             raise M6RecError(f"the batch holds rows of tasks without a loaded pack: {', '.join(unknown)}")
-        backbone, layers = self.backbone, self.backbone.spec.layers
+        backbone, layers = self.backbone, self._depth(batch)
         rows = [(name, batch.tasks[name]) for name in batch.tasks]
         read = torch.cat([places for _, r in rows for places in (r.readout, r.scored_from)])
-        ffn = self.ffn(batch)
+        adapters = self.ffn(batch)
         late = self._late_layers(batch)
-        hidden = self._entering(batch, layers - late, ffn) if late else self.embed(batch)
-        hidden = backbone.run(hidden, batch.layout, layers - late if late else 0, layers, ffn=ffn, read=read)
+        hidden = self._entering(batch, layers - late, adapters) if late else self.embed(batch)
+        hidden = backbone.run(hidden, batch.layout, layers - late if late else 0, layers, adapters, read=read)
         sizes = [len(places) for _, r in rows for places in (r.readout, r.scored_from)]
         parts = iter(torch.split(hidden, sizes))
         return {name: self._view(name, r, next(parts), next(parts)) for name, r in rows}
@@ -202,6 +226,16 @@ class M6Rec(nn.Module):
     def tuning(self, name: str) -> TaskTuning:
         """The tuned parts of the task instance `name`."""
         return cast("TaskTuning", self.tunings[name])
+
+    def _depth(self, batch: Batch) -> int:
+        """How many layers of the backbone the tasks in the batch use."""
+        found = {self.tuning(name).student_layers or self.backbone.spec.layers for name in batch.tasks}
+        if len(found) > 1:
+            raise M6RecError(
+                f"tasks of {' and '.join(map(str, sorted(found)))} layers cannot share a batch: tune them with the "
+                "same tuning.student_layers"
+            )
+        return found.pop()
 
     def _late_layers(self, batch: Batch) -> int:
         """K of the tasks in the batch: how many upper layers see whole rows; 0 for the full model."""
@@ -238,19 +272,22 @@ class M6Rec(nn.Module):
                 flat = flat.index_put((rows.marker_places,), tuning.markers()[rows.marker_slots].to(flat.dtype))
         return flat.view_as(text)
 
-    def _entering(self, batch: Batch, below: int, ffn: Ffn) -> Tensor:
+    def _entering(self, batch: Batch, below: int, adapters: MixedAdapters) -> Tensor:
         """What enters layer `below` = L - K under late interaction [G, T, D] (paper 3.3, Fig. 4).
 
         Each segment's states after the layers [0, below), from the segment cache or in one pass, plus the segment
-        embeddings. Soft prompts are a segment of their own, or enter only here (`late_prompts`).
+        embeddings. Soft prompts are a segment of their own, or enter only here (`late_prompts`), as summaries do.
         """
         if self._cached(batch, below):
             flat = self._from_cache(batch, below)
         else:
-            lower = self.backbone.run(self.embed(batch), batch.layout, 0, below, ffn=ffn, scope="segment")
+            lower = self.backbone.run(self.embed(batch), batch.layout, 0, below, adapters, scope="segment")
             flat = lower.reshape(-1, lower.shape[-1])
         for name, rows in batch.tasks.items():
             tuning = self.tuning(name)
+            if tuning.summaries is not None and len(rows.summary_places):
+                content = tuning.summaries(flat[rows.summarised], rows.summary_of, rows.summary_slots)
+                flat = flat.index_put((rows.summary_places,), content.to(flat.dtype))
             if tuning.late_prompts and len(rows.prompt_places):
                 flat = flat.index_put((rows.prompt_places,), tuning.prompts()[rows.prompt_slots].to(flat.dtype))
             if tuning.segments is not None:
@@ -295,12 +332,12 @@ class M6Rec(nn.Module):
             return kept[1], kept[2]
         embedded = torch.cat(used).to(self.backbone.dtype)[None]
         layout = soft_layout(count, len(embedded[0]) - count, self.backbone.causal, embedded.device)
-        states = self.backbone.run(embedded, layout, 0, below, ffn=tuning.ffn, scope="segment")[0]
+        states = self.backbone.run(embedded, layout, 0, below, tuning, scope="segment")[0]
         if not torch.is_grad_enabled():
             self._kept[name] = (tag, states[:count], states[count:])
         return states[:count], states[count:]
 
-    def ffn(self, batch: Batch) -> Ffn:
+    def ffn(self, batch: Batch) -> MixedAdapters:
         """The adapters of the batch's tasks, for `Backbone.run`."""
         rows = [(self.tuning(name), r.tokens) for name, r in batch.tasks.items()]
         return MixedAdapters(rows, [len(r.readout) + len(r.scored_from) for r in batch.tasks.values()])
@@ -346,26 +383,30 @@ class MixedAdapters:
         stops = [sum(read[: n + 1]) for n in range(len(read))]
         self._read = [slice(stop - size, stop) for size, stop in zip(read, stops, strict=True)]
 
-    def __call__(self, layer: int, z: Tensor) -> Tensor | None:
-        """Return what to add for the inputs `z` of a layer's feed-forward network, None for nothing.
+    def ffn(self, layer: int, z: Tensor) -> Tensor | None:
+        """See `LayerAdapters`; `z` is [G, T, D] of all tokens, or [R, D] of the read places."""
+        return self._added([tuning.ffn for tuning in self._tunings], layer, z)
 
-        `z` is [G, T, D] of all tokens, or [R, D] of the read places.
-        """
-        if len(self._tunings) == 1:
+    def attention(self, layer: int, z: Tensor) -> Tensor | None:
+        """See `LayerAdapters`; `z` is [G, T, D]."""
+        return self._added([tuning.attention for tuning in self._tunings], layer, z)
+
+    def _added(self, adapters: Sequence[_Adapter], layer: int, z: Tensor) -> Tensor | None:
+        if len(adapters) == 1:
             # One task: padding gets an adapter too, which nobody reads, and the gather and scatter are saved.
-            return self._tunings[0].ffn(layer, z)
+            return adapters[0](layer, z)
         if z.dim() == 2:
-            parts = [(t.ffn(layer, z[part]), z[part]) for t, part in zip(self._tunings, self._read, strict=True)]
-            if all(added is None for added, _ in parts):
+            parts = [(added(layer, z[part]), z[part]) for added, part in zip(adapters, self._read, strict=True)]
+            if all(extra is None for extra, _ in parts):
                 return None
-            return torch.cat([torch.zeros_like(own) if added is None else added for added, own in parts])
+            return torch.cat([torch.zeros_like(own) if extra is None else extra for extra, own in parts])
         flat = z.reshape(-1, z.shape[-1])
         total: Tensor | None = None
-        for tuning, places in zip(self._tunings, self._places, strict=True):
-            added = tuning.ffn(layer, flat[places])
-            if added is not None:
+        for added, places in zip(adapters, self._places, strict=True):
+            extra = added(layer, flat[places])
+            if extra is not None:
                 total = torch.zeros_like(flat) if total is None else total
-                total = total.index_add(0, places, added.to(flat.dtype))
+                total = total.index_add(0, places, extra.to(flat.dtype))
         return None if total is None else total.view_as(z)
 
 

@@ -6,8 +6,8 @@ lets a slice of layers run by itself and an adapter be added to each feed-forwar
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+import sys
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,20 @@ from m6rec_core.tokens.layout import Layout, Scope
 from m6rec_core.tokens.tokenizer import TextTokenizer
 from m6rec_core.types import BackboneSpec
 
-Ffn = Callable[[int, Tensor], Tensor | None]
 _LAYER_PARTS = ("input_layernorm", "self_attn", "post_attention_layernorm", "mlp")
+_ATTENTION_PARTS = ("q_proj", "k_proj", "v_proj", "o_proj", "head_dim", "scaling")
+
+
+class LayerAdapters(Protocol):
+    """What a task adds inside a layer, None for nothing."""
+
+    def ffn(self, layer: int, z: Tensor) -> Tensor | None:
+        """Return what to add to the output of the feed-forward network of `layer`, given its input z (paper 3.4)."""
+        ...
+
+    def attention(self, layer: int, z: Tensor) -> Tensor | None:
+        """Return what to add to the input z [G, T, D] of the attention of `layer`."""
+        ...
 
 
 class Backbone(nn.Module):
@@ -76,27 +88,31 @@ class Backbone(nn.Module):
         layout: Layout,
         start: int,
         stop: int,
-        ffn: Ffn | None = None,
+        adapters: LayerAdapters | None = None,
         scope: Scope = "row",
         read: Tensor | None = None,
         cache: KeyValues | None = None,
     ) -> Tensor:
         """Run layers [start, stop) on hidden states [G, T, D].
 
-        `ffn(layer, z)`: what an adapter adds to the feed-forward network of a layer, given its input z (paper 3.4).
         `scope="segment"` lets tokens see their own segment only (paper 3.3, the lower layers). `cache` is shown the
         keys and values of each layer. `read` [R]: flat places g * T + t; only their states [R, D] are returned, and the
-        last layer's feed-forward network, most of its work, runs for them alone (its adapter then gets z [R, D]).
+        last layer runs for them alone, but for its keys and values (its ffn adapter then gets z [R, D]).
         """
         if not 0 <= start <= stop <= self.spec.layers:
             raise ValueError(f"layers [{start}, {stop}) are not within [0, {self.spec.layers})")
         kernel = self.kernel or default_kernel(hidden.device)
         mask = mask_for(kernel, layout, scope, hidden.dtype)
         rotary = self.decoder.model.rotary_emb(hidden, layout.positions(scope))
-        return self._layers(hidden, rotary, mask, range(start, stop), ffn, cache, read)
+        return self._layers(hidden, rotary, mask, range(start, stop), adapters, cache, read)
 
     def step(
-        self, hidden: Tensor, positions: Tensor, visible: Tensor, cache: KeyValues, ffn: Ffn | None = None
+        self,
+        hidden: Tensor,
+        positions: Tensor,
+        visible: Tensor,
+        cache: KeyValues,
+        adapters: LayerAdapters | None = None,
     ) -> Tensor:
         """Run all layers on new tokens only, [G, T, D], whose earlier keys and values are in `cache`.
 
@@ -106,7 +122,7 @@ class Backbone(nn.Module):
         kernel = self.kernel or default_kernel(hidden.device)
         mask = dense_mask(kernel, visible, hidden.dtype)
         rotary = self.decoder.model.rotary_emb(hidden, positions)
-        return self._layers(hidden, rotary, mask, range(self.spec.layers), ffn, cache)
+        return self._layers(hidden, rotary, mask, range(self.spec.layers), adapters, cache)
 
     def _layers(
         self,
@@ -114,24 +130,27 @@ class Backbone(nn.Module):
         rotary: Any,
         mask: Any,
         indices: range,
-        ffn: Ffn | None,
+        adapters: LayerAdapters | None,
         cache: KeyValues | None,
         read: Tensor | None = None,
     ) -> Tensor:
         for index in indices:
             layer = self.decoder.model.layers[index]
-            attended, _ = layer.self_attn(
-                hidden_states=layer.input_layernorm(hidden),
-                position_embeddings=rotary,
-                attention_mask=mask,
-                past_key_values=cache,
-            )
-            hidden = hidden + attended
-            if read is not None and index == indices.stop - 1:
-                hidden = hidden.reshape(-1, hidden.shape[-1])[read]
+            z = layer.input_layernorm(hidden)
+            extra = adapters.attention(index, z) if adapters is not None else None
+            z = z if extra is None else z + extra
+            last = read if index == indices.stop - 1 else None
+            if last is not None and cache is None and isinstance(mask, Tensor) and _readable(layer.self_attn):
+                hidden = hidden.reshape(-1, hidden.shape[-1])[last] + _attend_at(layer.self_attn, z, rotary, mask, last)
+            else:
+                attended, _ = layer.self_attn(
+                    hidden_states=z, position_embeddings=rotary, attention_mask=mask, past_key_values=cache
+                )
+                hidden = hidden + attended
+                hidden = hidden if last is None else hidden.reshape(-1, hidden.shape[-1])[last]
             z = layer.post_attention_layernorm(hidden)
             added = layer.mlp(z)
-            extra = ffn(index, z) if ffn is not None else None
+            extra = adapters.ffn(index, z) if adapters is not None else None
             hidden = hidden + (added if extra is None else added + extra)
         if read is not None and not indices:
             return hidden.reshape(-1, hidden.shape[-1])[read]
@@ -149,6 +168,45 @@ class Backbone(nn.Module):
         """Let every weight train, in float32 at least (fine-tuning, the paper's comparison mode)."""
         self.to(torch.promote_types(self.dtype, torch.float32))
         self.requires_grad_(True)
+
+
+def _readable(module: Any) -> bool:
+    """Whether an attention module has the parts that `_attend_at` calls one by one."""
+    return _rotation(module) is not None and all(hasattr(module, part) for part in _ATTENTION_PARTS)
+
+
+def _rotation(module: Any) -> Any:
+    """The model family's own function that applies rotary positions."""
+    return getattr(sys.modules[type(module).__module__], "apply_rotary_pos_emb", None)
+
+
+def _attend_at(module: Any, z: Tensor, rotary: Any, mask: Tensor, read: Tensor) -> Tensor:
+    """The output of an attention module at the flat places `read` only: [R, D]; z [G, T, D], mask [G, 1, T, T].
+
+    All tokens get keys and values; queries, scores and the output projection are computed for the places alone.
+    """
+    packs, tokens, _ = z.shape
+    pack, place = read // tokens, read % tokens
+    counts = torch.bincount(pack, minlength=packs)
+    order = torch.argsort(pack, stable=True)
+    column = torch.empty_like(read)
+    column[order] = torch.arange(len(read), device=read.device) - (counts.cumsum(0) - counts)[pack[order]]
+    chosen = place.new_zeros(packs, int(counts.max()))
+    chosen[pack, column] = place  # packs with fewer places read their first token again
+    row = torch.arange(packs, device=read.device)[:, None]
+    rotate, width = _rotation(module), module.head_dim
+    query = module.q_proj(z[row, chosen]).view(packs, chosen.shape[1], -1, width)
+    key = module.k_proj(z).view(packs, tokens, -1, width)
+    if hasattr(module, "q_norm"):
+        query, key = module.q_norm(query), module.k_norm(key)
+    query, key = query.transpose(1, 2), key.transpose(1, 2)
+    value = module.v_proj(z).view(packs, tokens, -1, width).transpose(1, 2)
+    cos, sin = (part.expand(packs, -1, -1) for part in rotary)
+    key = rotate(key, key[:, :0], cos, sin)[0]
+    query = rotate(query, query[:, :0], cos[row, chosen], sin[row, chosen])[0]
+    out, _ = attention(module, query, key, value, mask[row, 0, chosen][:, None], scaling=module.scaling)
+    projected: Tensor = module.o_proj(out.flatten(2))
+    return projected[pack, column]
 
 
 def register_attention() -> None:

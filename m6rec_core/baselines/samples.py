@@ -10,22 +10,23 @@ from m6rec_core.baselines.data import NO_EVENT, UNKNOWN_OUTCOME, BaselineData, I
 from m6rec_core.logs.samples import SampleTable
 
 
-def baseline_data(table: SampleTable) -> BaselineData:
-    """Return the n samples of a table, each with the same history and the same outcomes as its text has.
+def baseline_data(table: SampleTable, rows: IntArray | None = None) -> BaselineData:
+    """Return the samples of a table (None: all), each with the same history and the same outcomes as its text has.
 
     As in `Timeline.event`, an event whose outcome was not known yet at the sample's time counts as not liked.
     """
     line = table.timeline
-    event, present = _histories(table)
-    known = line.outcome.known[event] < table.time[:, None]
+    chosen = np.arange(len(table)) if rows is None else rows
+    event, present = _histories(table, chosen)
+    known = line.outcome.known[event] < table.time[chosen, None]
     liked = np.where(known, line.outcome.liked[event], 0.0)
     outcome = np.where(np.isnan(liked), UNKNOWN_OUTCOME, liked)
     return BaselineData(
-        label=table.label,
-        statistics=table.statistics,
-        time=table.time,
-        user=table.user,
-        item=table.item,
+        label=table.label[chosen],
+        statistics=table.statistics(chosen),
+        time=table.time[chosen],
+        user=table.user[chosen],
+        item=table.item[chosen],
         history_item=np.where(present, line.events.item[event], NO_EVENT).astype(np.int64),
         history_outcome=np.where(present, outcome, UNKNOWN_OUTCOME).astype(np.int64),
         user_fields=_columns([line.users.get(user_id, {}) for user_id in line.user_ids]),
@@ -33,11 +34,12 @@ def baseline_data(table: SampleTable) -> BaselineData:
     )
 
 
-def _histories(table: SampleTable) -> tuple[IntArray, np.typing.NDArray[np.bool_]]:
+def _histories(table: SampleTable, rows: IntArray) -> tuple[IntArray, np.typing.NDArray[np.bool_]]:
     """Return event indices [n, H], newest last, and where there is an event; the filler's index is a harmless 0."""
+    start, stop = table.start[rows], table.stop[rows]
     longest = int((table.stop - table.start).max(initial=0))
-    place = table.stop[:, None] - np.arange(longest, 0, -1)
-    present = place >= table.start[:, None]
+    place = stop[:, None] - np.arange(longest, 0, -1)
+    present = place >= start[:, None]
     return table.timeline.by_user[np.where(present, place, 0)], present
 
 

@@ -47,7 +47,7 @@ def modes(  # noqa: PLR0913, PLR0917 - one parameter per option
     from m6rec_core.registry import load_task
     from m6rec_core.runs.files import choose_output
     from m6rec_core.runs.modes import ModePlan, compare_modes
-    from m6rec_core.runs.pipeline import say_line
+    from m6rec_core.runs.progress import say_line
     from m6rec_core.runs.settings import parse_assignments, resolve
     from m6rec_core.training.accelerator import make_accelerator
 
@@ -127,39 +127,67 @@ def _tell(curves: Sequence[ModeCurve], metric: str, output: Path, as_json: bool)
     "--layers", "depths", type=click.IntRange(min=0), multiple=True,
     help="Numbers of upper layers (repeat the option); 0 is the full model. Default: 0, 3, 6, 10, 15.",
 )  # fmt: skip
+@click.option("--student", "students", is_flag=True, help="Beside each K, a student of the backbone's first K layers.")
+@click.option("--full", type=click.Path(path_type=Path), help="Run or pack of a full model, instead of tuning one.")
+@click.option("--teach", is_flag=True, help="The full model teaches all others (its states and choices).")
+@click.option("--seeds", default="0", show_default=True, help="Seeds, joined by commas: each point is tuned from each.")
+@click.option(
+    "--requests", type=click.IntRange(min=1), default=1000, show_default=True, help="Requests that are timed."
+)
+@click.option(
+    "--full-requests", type=click.IntRange(min=1), default=100, show_default=True,
+    help="Requests that are timed without late interaction.",
+)  # fmt: skip
+@click.option("--eight-bit/--no-eight-bit", default=True, help="Score the test rows from states in 8 bits too.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting, as in m6rec run.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder. Default: runs/late-<task>-<data>-<number>.")
+@click.option("--resume", is_flag=True, help="Go on: points that are done are kept, others and new ones are done.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
-def late(
+def late(  # noqa: PLR0913, PLR0917 - one parameter per option
     task_name: str,
     data: str | None,
     backbone: str | None,
     depths: tuple[int, ...],
+    students: bool,
+    full: Path | None,
+    teach: bool,
+    seeds: str,
+    requests: int,
+    full_requests: int,
+    eight_bit: bool,
     assignments: tuple[str, ...],
     output: Path | None,
+    resume: bool,
     as_json: bool,
 ) -> None:
     """Tune the same rows with late interaction at several depths: AUC against latency (paper Table 6)."""
     from m6rec_core.logs.datasets import locate
     from m6rec_core.logs.reading import read_logs
     from m6rec_core.registry import load_task
-    from m6rec_core.runs.depths import FIGURE, TABLE, compare_depths, depth_table
-    from m6rec_core.runs.files import choose_output
-    from m6rec_core.runs.pipeline import say_line
+    from m6rec_core.runs.depth_report import depth_table
+    from m6rec_core.runs.depths import FIGURE, TABLE, DepthPlan, compare_depths
+    from m6rec_core.runs.files import CONFIG, choose_output, write_text
+    from m6rec_core.runs.progress import say_line
     from m6rec_core.runs.report import print_table
-    from m6rec_core.runs.settings import parse_assignments, resolve
+    from m6rec_core.runs.settings import parse_assignments, resolve, to_yaml
     from m6rec_core.training.accelerator import make_accelerator
 
+    plan = DepthPlan(
+        depths or (0, 3, 6, 10, 15), students, _seeds(seeds), full, teach, requests, full_requests, eight_bit, resume
+    )
     task = load_task(task_name)
     source = data or task.manifest.default_data
-    chosen = choose_output(output, f"late-{task_name}-{Path(source).name}", resume=False)
+    chosen = choose_output(output, f"late-{task_name}-{Path(source).resolve().name}", resume)
     logs = read_logs(locate(source))
     asked: dict[str, Any] = {"task": task_name, "data": source}
     if backbone is not None:
         asked["backbone"] = backbone
+    if teach:
+        asked["tuning"] = {"teacher": str(full or chosen)}  # each point names its own
     config = resolve(task.manifest, [asked, parse_assignments(assignments)], logs.domain)
+    write_text(chosen / CONFIG, to_yaml(config))
     accelerator = make_accelerator(config.training, chosen)
-    found = compare_depths(task, config, logs, accelerator, chosen, depths or (0, 3, 6, 10, 15), say_line)
+    found = compare_depths(task, config, logs, accelerator, chosen, plan, say_line)
     if as_json:
         click.echo((chosen / TABLE).read_text(encoding="utf-8"))
         return

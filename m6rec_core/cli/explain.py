@@ -96,7 +96,7 @@ def _from_settings(task: Task, layers: Sequence[dict[str, Any]], logs: RunData) 
 
     from m6rec_core.assemble import assemble
     from m6rec_core.backbone.load import load_backbone
-    from m6rec_core.runs.pipeline import say_line
+    from m6rec_core.runs.progress import say_line
     from m6rec_core.runs.settings import resolve
 
     config = resolve(task.manifest, layers, logs.domain)
@@ -105,7 +105,7 @@ def _from_settings(task: Task, layers: Sequence[dict[str, Any]], logs: RunData) 
 
 
 def _from_pack(pack: Path, task_name: str, backbone: str | None) -> tuple[Any, Any]:
-    from m6rec_core.runs.pipeline import say_line
+    from m6rec_core.runs.progress import say_line
     from m6rec_core.serving.opening import open_pack
 
     opened = open_pack(pack, backbone, None, say_line)
@@ -141,7 +141,7 @@ def _index(table: SampleTable, split: str, row: int, sample_id: str | None) -> i
         if row >= len(rows):
             raise DataError(f"--row {row}: the {split} part has {len(rows):,} samples, 0 to {len(rows) - 1}")
         return int(rows[row])
-    ids = [table.sample(index).id for index in range(len(table))]
+    ids = [table.sample_id(index) for index in range(len(table))]
     if sample_id in ids:
         return ids.index(sample_id)
     near = difflib.get_close_matches(sample_id, ids[:20_000], 1) or ids[:1]

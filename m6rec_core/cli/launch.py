@@ -1,4 +1,4 @@
-"""How `m6rec run` becomes a group of processes: decided by device, accelerate's config file and `--num-processes`.
+"""How a command becomes a group of processes: decided by device, accelerate's config file and `--num-processes`.
 
 `accelerate launch --cpu --num_processes 2` starts one process and says nothing, so on a CPU this module starts the
 group itself, with the environment that `torchrun --standalone` gives (RANK, WORLD_SIZE, MASTER_ADDR ...) and gloo.
@@ -26,12 +26,12 @@ import click
 
 from m6rec_core.cli.failures import CURABLE, ERROR_FOLDER
 from m6rec_core.errors import ConfigError, RunError
+from m6rec_core.serving.processes import GROUP_SIZES, group_size
 
 ASKED = "M6REC_ASKED_PROCESSES"
 """Set for launched processes: the group size they must find themselves in."""
 
 KILLED = 128 + signal.SIGKILL
-GROUP_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 LAUNCHED = (*GROUP_SIZES, "RANK", "ACCELERATE_DYNAMO_BACKEND")
 """A process that has one of these was started by torchrun, MPI or `accelerate launch` (which always sets the last)."""
 
@@ -145,17 +145,6 @@ def read_accelerate_file(env: Mapping[str, str]) -> AccelerateFile | None:
     except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: no readable accelerate config ({reason}); run `accelerate config`") from error
-
-
-def group_size(env: Mapping[str, str]) -> int:
-    """Number of processes of the group that the environment describes; 1 outside of any."""
-    for name in GROUP_SIZES:
-        if env.get(name):
-            try:
-                return int(env[name])
-            except ValueError as error:
-                raise ConfigError(f"environment variable {name} must be a whole number, got {env[name]!r}") from error
-    return 1
 
 
 def check_group(size: int, asked: int | None) -> None:

@@ -75,10 +75,9 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter per option
     if source is not None and split is not None:
         raise click.UsageError("--split belongs to --data; an --input is scored as a whole")
 
-    from m6rec_core.runs.pipeline import say_line
     from m6rec_core.runs.predict import check_output
     from m6rec_core.runs.predict import predict as run
-    from m6rec_core.runs.progress import counting
+    from m6rec_core.runs.progress import counting, say_line
     from m6rec_core.serving.opening import open_pack
 
     check_output(output, source, force)
@@ -138,7 +137,7 @@ def evaluate(
     from m6rec_core.logs.schema import Logs
     from m6rec_core.runs.evaluate import evaluate_pack
     from m6rec_core.runs.found import Clock
-    from m6rec_core.runs.pipeline import say_line
+    from m6rec_core.runs.progress import say_line
     from m6rec_core.serving.opening import open_pack
 
     clock = Clock()

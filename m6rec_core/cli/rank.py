@@ -37,9 +37,8 @@ def rank(  # noqa: PLR0913, PLR0917 - one parameter per option
 
     from m6rec_core.config import CacheConfig
     from m6rec_core.runs.files import write_text
-    from m6rec_core.runs.pipeline import say_line
     from m6rec_core.runs.predict import check_output
-    from m6rec_core.runs.progress import counting
+    from m6rec_core.runs.progress import counting, say_line
     from m6rec_core.runs.segments import describe_counts
     from m6rec_core.serving.catalogue import read_requests
     from m6rec_core.serving.opening import open_pack

@@ -100,10 +100,11 @@ def _run_here(
     as_json: bool,
 ) -> None:
     """Run in this process, which may be one of a group."""
-    from m6rec_core.cli.launch import check_group, group_size
+    from m6rec_core.cli.launch import check_group
     from m6rec_core.registry import load_task
     from m6rec_core.runs.files import CONFIG, choose_output, finite
     from m6rec_core.runs.settings import parse_assignments, read_config, resolve
+    from m6rec_core.serving.processes import group_size
     from m6rec_core.text.domains import PRODUCTS
 
     task = load_task(task_name)

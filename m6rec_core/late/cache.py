@@ -130,6 +130,10 @@ class SegmentCache:
                 bytes=arena.bytes,
             )  # fmt: skip
 
+    def fault(self, tier: str, error: Exception) -> None:
+        """Count a fault of a tier that happened outside, in opening it, and tell the first."""
+        self._tally.fault(tier, error)
+
     def forget(self) -> None:
         """Empty the memory tier; the stores keep what they hold."""
         with self._lock:

@@ -49,7 +49,7 @@ def _forward(
     width = max(lengths)
     ids = torch.tensor([[*s.ids, *(0,) * (width - len(s.ids))] for s in group], device=device)
     layout = separate_layout(lengths, [s.mutual for s in group], device)
-    ffn = tuning.ffn if tuning.adapter_state(below) else None
-    states = backbone.run(backbone.embed(ids), layout, 0, below, ffn=ffn)
+    adapters = tuning if tuning.adapter_state(below) else None
+    states = backbone.run(backbone.embed(ids), layout, 0, below, adapters)
     for segment, length, row in zip(group, lengths, states, strict=True):
         yield segment, row[:length]

@@ -14,16 +14,20 @@ _MEGABYTE = 1 << 20
 
 
 def open_cache(config: CacheConfig, backbone: Backbone, say: Say = lambda _line: None) -> SegmentCache:
-    """Open the tiers that the settings name; a folder that cannot be used is told and done without.
+    """Open the tiers that the settings name; a folder that cannot be used is told, counted and done without.
 
     Raises ConfigError when a tier's package is missing.
     """
     stores: list[Store] = []
+    broken: StoreError | None = None
     if config.folder is not None:
         try:
             stores.append(DiskStore(Path(config.folder), config.disk_mb * _MEGABYTE))
         except StoreError as error:
-            say(f"segment cache: disk failed and is done without ({error}); answers stay the same")
+            broken = error
     if config.redis is not None:
         stores.append(RedisStore(config.redis, config.redis_seconds))
-    return SegmentCache(backbone, config.memory_mb * _MEGABYTE, stores, config.eight_bit, say)
+    cache = SegmentCache(backbone, config.memory_mb * _MEGABYTE, stores, config.eight_bit, say)
+    if broken is not None:
+        cache.fault(DiskStore.name, broken)
+    return cache

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +11,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from m6rec_core.errors import DataError
+from m6rec_core.files import replacing
 from m6rec_core.types import BehaviourSample, Sample
 
 SampleT = TypeVar("SampleT", bound=Sample)
@@ -47,16 +46,10 @@ def write_samples(path: Path, samples: Iterable[BaseModel]) -> int:
     disk."""
     count = 0
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                for sample in samples:
-                    file.write(sample.model_dump_json() + "\n")
-                    count += 1
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+            for sample in samples:
+                file.write(sample.model_dump_json() + "\n")
+                count += 1
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
     return count

@@ -19,7 +19,7 @@ from m6rec_core.errors import ConfigError, DataError
 from m6rec_core.logs.labels import Happenings, Outcomes, outcomes
 from m6rec_core.logs.schema import Logs
 from m6rec_core.logs.split import split_rows
-from m6rec_core.logs.statistics import STATISTICS, FloatArray, IntArray, statistics_before
+from m6rec_core.logs.statistics import COUNTED, STATISTICS, FloatArray, IntArray, Statistics, statistics_before
 from m6rec_core.types import BehaviourSample, Event, Item
 
 
@@ -27,13 +27,13 @@ from m6rec_core.types import BehaviourSample, Event, Item
 class Timeline:
     """All m events in time order, and what is known of their users and items; builds and shares `Event` objects.
 
-    `by_user` [m] lists the events grouped by user, each group in time order. `statistics` [m, 5] are as of each
-    event's own time. `items` and `users` are by code.
+    `by_user` [m] lists the events grouped by user, each group in time order. `statistics` are as of each event's own
+    time; events of a history have the counted ones alone (`COUNTED`). `items` and `users` are by code.
     """
 
     events: Happenings
     outcome: Outcomes
-    statistics: FloatArray
+    statistics: Statistics
     by_user: IntArray
     items: tuple[Item, ...]
     user_ids: tuple[str, ...]
@@ -51,7 +51,7 @@ class Timeline:
                 kind=self.events.kinds[self.events.kind[index]],
                 timestamp=float(self.events.time[index]),
                 liked=None if np.isnan(liked) else bool(liked),
-                statistics=dict(zip(STATISTICS, self.statistics[index].tolist(), strict=True)),
+                statistics=dict(zip(COUNTED, self.statistics.counts[index].tolist(), strict=True)),
             )
             self._built[(index, settled)] = found
         return found
@@ -61,14 +61,12 @@ class Timeline:
 class SampleTable:
     """n target rows in time order.
 
-    `label` [n] 1.0 or 0.0; `statistics` [n, 6] counted strictly before each row (`STATISTICS`); `time` [n] seconds;
-    `user`, `item` [n] codes; `group` [n]: rows of one user that share where their history starts, so that they share
-    text; `splits`: ascending row indices of train, valid and test. `event` [n] is the target's index in `timeline`; its
-    history is `timeline.by_user[start:stop]`.
+    `label` [n] 1.0 or 0.0; `time` [n] seconds; `user`, `item` [n] codes; `group` [n]: rows of one user that share where
+    their history starts, so that they share text; `splits`: ascending row indices of train, valid and test. `event` [n]
+    is the target's index in `timeline`; its history is `timeline.by_user[start:stop]`.
     """
 
     label: FloatArray
-    statistics: FloatArray
     time: FloatArray
     user: IntArray
     item: IntArray
@@ -86,12 +84,34 @@ class SampleTable:
         """Return the number of target rows."""
         return len(self.label)
 
+    def statistics(self, rows: ArrayLike) -> FloatArray:
+        """Return [k, 6] (`STATISTICS`), counted strictly before each of the rows. Cheaper for many rows at a time."""
+        return self.timeline.statistics.of(self.event[np.asarray(rows, dtype=np.int64)])
+
+    def samples(self, rows: ArrayLike) -> list[BehaviourSample]:
+        """Build rows as the task's sample type. Past events and items are shared objects between samples."""
+        places = np.asarray(rows, dtype=np.int64)
+        labelled = self.label_field in self.sample_type.model_fields
+        found = []
+        for index, numbers in zip(places.tolist(), self.statistics(places), strict=True):
+            fields = self._fields(index, numbers)
+            if labelled:
+                fields[self.label_field] = self._label_value(float(self.label[index]))
+            found.append(self.sample_type.model_construct(**fields))
+        return found
+
     def sample(self, index: int) -> BehaviourSample:
-        """Build row `index` as the task's sample type. Past events and items are shared objects between samples."""
-        fields = self._fields(index)
-        if self.label_field in self.sample_type.model_fields:
-            fields[self.label_field] = self._label_value(float(self.label[index]))
-        return self.sample_type.model_construct(**fields)
+        """Build one row. The statistics of its item's other rows are counted with it, which costs little more, so that
+        taking all rows one after the other costs what `samples` does.
+        """
+        if not self.timeline.statistics.taste.knows(int(self.event[index])):
+            self.statistics(np.flatnonzero(self.item == self.item[index]))
+        return self.samples([index])[0]
+
+    def sample_id(self, index: int) -> str:
+        """The id that the sample of row `index` has."""
+        line, event = self.timeline, int(self.event[index])
+        return f"{line.user_ids[self.user[index]]}:{line.items[self.item[index]].item_id}:{line.events.row[event]}"
 
     def choose(self, split: str, rows: int | None, seed: int) -> IntArray:
         """Return the indices of up to `rows` rows of a split, ascending; all of them for None.
@@ -111,22 +131,22 @@ class SampleTable:
     def cold(self, index: ArrayLike, below: int) -> NDArray[np.bool_]:
         """Return for each row of `index` whether its item or its user has fewer than `below` earlier labelled
         events."""
-        counts = self.statistics[np.asarray(index, dtype=np.int64)][:, 3:5]
+        counts = self.timeline.statistics.counts[self.event[np.asarray(index, dtype=np.int64)], 3:5]
         cold: NDArray[np.bool_] = (counts < below).max(axis=1)
         return cold
 
-    def _fields(self, index: int) -> dict[str, Any]:
-        line, now, event = self.timeline, float(self.time[index]), int(self.event[index])
+    def _fields(self, index: int, statistics: FloatArray) -> dict[str, Any]:
+        line, now = self.timeline, float(self.time[index])
         user_id, candidate = line.user_ids[self.user[index]], line.items[self.item[index]]
         past = line.by_user[self.start[index] : self.stop[index]]
         return {
-            "id": f"{user_id}:{candidate.item_id}:{line.events.row[event]}",
+            "id": self.sample_id(index),
             "user_id": user_id,
             "user": line.users.get(user_id, {}),
             "history": tuple(line.event(int(one), now) for one in past),
             "candidate": candidate,
             "timestamp": now,
-            "statistics": dict(zip(STATISTICS, self.statistics[index].tolist(), strict=True)),
+            "statistics": dict(zip(STATISTICS, statistics.tolist(), strict=True)),
         }
 
 
@@ -157,7 +177,7 @@ def _build(logs: Logs, sampling: SamplingConfig, sample_type: type[BehaviourSamp
     if len(target) == 0:
         raise DataError(f"{logs.source}: no event is a target; check settings.sampling.target_kinds")
     table = SampleTable(
-        label=label, statistics=timeline.statistics[target], time=time, user=user, item=item,
+        label=label, time=time, user=user, item=item,
         group=group.astype(np.int64), splits=split_rows(sampling.split, time, user, item, label), event=target,
         start=start[target], stop=stop[target], timeline=timeline, sample_type=sample_type, label_field=label_field,
         _label_value=bool,
@@ -222,7 +242,7 @@ def _histories(timeline: Timeline, rule: HistoryRule) -> tuple[IntArray, IntArra
 
 def _fitted(table: SampleTable) -> SampleTable:
     """Validate the first sample in full, which fixes how a label is written, so that the others need no validation."""
-    fields = table._fields(0)
+    fields = table._fields(0, table.statistics([0])[0])
     kind = table.sample_type
     if table.label_field not in kind.model_fields:
         _validated(kind, fields)

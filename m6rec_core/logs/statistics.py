@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from m6rec_core.logs.taste import taste_before
+from m6rec_core.logs.taste import TasteMargins
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -22,7 +22,7 @@ COUNTED = ("item_rate", "user_rate", "recent_rate", "item_count", "user_count")
 """Columns of `count_before`: three rates in (0, 1) (`recent` is over the user's last ten) and two raw counts."""
 
 STATISTICS = (*COUNTED, "taste_margin")
-"""Columns of `statistics_before`: the counted ones, and how well the item goes with the user's past
+"""Columns of `Statistics.of`: the counted ones, and how well the item goes with the user's past
 (`m6rec_core.logs.taste`; 0 where nothing is known)."""
 
 USER_SHARE = 0.7
@@ -46,10 +46,22 @@ def count_before(
     return _count(user, item, time, liked, known)[0]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Statistics:
+    """The statistics of n rows: `counts` [n, 5] as `count_before`, and the taste margins of rows that are asked for."""
+
+    counts: FloatArray
+    taste: TasteMargins
+
+    def of(self, rows: IntArray) -> FloatArray:
+        """Return float64 [k, 6] in the order of `STATISTICS`. Ask for many rows at a time: those of an item share."""
+        return np.column_stack([self.counts[rows], self.taste.margins(rows)])
+
+
 def statistics_before(
     user: ArrayLike, item: ArrayLike, time: ArrayLike, liked: ArrayLike, known: ArrayLike | None = None
-) -> FloatArray:
-    """Return float64 [n, 6] in the order of `STATISTICS`: `count_before`, and the taste margin.
+) -> Statistics:
+    """Count as `count_before`, and order what the taste margins of asked rows are counted from.
 
     The expected outcome of a row, whose difference from the true one is its residual, has the log odds
     logit(item_rate) + .7 (logit(user_rate) - logit(p)), all of them strictly before the row.
@@ -59,8 +71,7 @@ def statistics_before(
     expected = 1.0 / (1.0 + np.exp(-(log_odds[0] + USER_SHARE * (log_odds[1] - log_odds[2]))))
     residual = np.asarray(liked, dtype=np.float64)[counted] - expected[counted]
     users, items = (pd.factorize(np.asarray(key), use_na_sentinel=False)[0].astype(np.int64) for key in (user, item))
-    taste = taste_before(users, items, clock.now, clock.known, counted, residual)
-    return np.column_stack([counts, taste])
+    return Statistics(counts, TasteMargins.of(users, items, clock.now, clock.known, counted, residual))
 
 
 def _count(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from m6rec_core.baselines import TRIVIAL, Baseline, baseline_data
+import numpy as np
+
+from m6rec_core.baselines import TRIVIAL, Baseline, BaselineData, baseline_data
+from m6rec_core.baselines.data import IntArray
 from m6rec_core.errors import ConfigError, M6RecError, RegistryError
 from m6rec_core.metrics import METRICS, MetricInput
 from m6rec_core.registry import discover, load_entry
@@ -30,8 +33,7 @@ def baseline_names(manifest: TaskManifest, asked: Sequence[str] | None) -> list[
 
 def run_baselines(rows: RunRows, names: Sequence[str], seed: int, say: Callable[[str], None]) -> list[Contender]:
     """Fit and score each baseline on the run's own rows. An installed one that fails is reported and left out."""
-    data = baseline_data(rows.table)
-    train, valid, test = (rows.rows[part] for part in ("train", "valid", "test"))
+    data, (train, valid, test) = _data(rows, "train", "valid", "test")
     found: list[Contender] = []
     for name in names:
         try:
@@ -49,8 +51,7 @@ def run_baselines(rows: RunRows, names: Sequence[str], seed: int, say: Callable[
 
 def valid_references(rows: RunRows, manifest: TaskManifest, seed: int) -> dict[str, float]:
     """The task's first metric of its trivial baselines on the valid rows, for the learning curve (not random's)."""
-    data = baseline_data(rows.table)
-    train, valid = rows.rows["train"], rows.rows["valid"]
+    data, (train, valid) = _data(rows, "train", "valid")
     metric = METRICS[manifest.metrics[0]]
     found = {}
     for name in manifest.baselines:
@@ -59,6 +60,12 @@ def valid_references(rows: RunRows, manifest: TaskManifest, seed: int) -> dict[s
             answers = MetricInput(data.label[valid], result.score, result.probability, data.user[valid])
             found[name] = metric.function(answers)
     return found
+
+
+def _data(rows: RunRows, *parts: str) -> tuple[BaselineData, list[IntArray]]:
+    """The rows of the parts that the run uses, and where each part's rows are among them."""
+    used = np.unique(np.concatenate([rows.rows[part] for part in parts]))
+    return baseline_data(rows.table, used), [np.searchsorted(used, rows.rows[part]).astype(np.int64) for part in parts]
 
 
 def _load(name: str) -> Baseline:

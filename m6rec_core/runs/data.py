@@ -37,7 +37,7 @@ class RunRows:
 
     def samples(self, part: str) -> list[BehaviourSample]:
         """The samples of a part, in the order of `rows[part]`."""
-        return [self.table.sample(int(i)) for i in self.rows[part]]
+        return self.table.samples(self.rows[part])
 
     def of(self, part: str) -> int:
         """How many samples the part has before it is limited."""
@@ -96,7 +96,7 @@ def own_parts(task: Task, settings: TaskConfig, data: RunData, seed: int) -> dic
         parts = {part: tuple(derived.get(part, ())) for part in PARTS}
     else:
         table = derive_samples(task, settings, data)
-        parts = {part: tuple(table.sample(int(i)) for i in table.splits[part]) for part in PARTS}
+        parts = {part: tuple(table.samples(table.splits[part])) for part in PARTS}
     if not parts["test"]:
         raise DataError(f"{data.source}: task {task.name} finds no test samples in these data")
     if manifest.label_field:

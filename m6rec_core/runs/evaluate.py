@@ -66,11 +66,12 @@ def evaluate_pack(opened: Opened, logs: Logs, split: str, rows: int | None, show
 
 
 def _rows(opened: Opened, table: SampleTable, split: str, rows: int | None) -> RunRows:
-    """The rows to score, called "test" as in a run, and those that the baselines learn from."""
+    """The rows to score, called "test" as in a run, and those that the baselines learn from; trivial ones
+    choose nothing by valid rows."""
     shots, seed = summary_int(opened.manifest, "shots"), summary_int(opened.manifest, "seed") or 0
     chosen = {
         "train": table.choose("train", shots, seed),
-        "valid": table.splits["valid"],
+        "valid": table.splits["valid"][:0],
         "test": table.choose(split, rows, 0),
     }
     return RunRows(table, chosen)

@@ -121,7 +121,9 @@ def _row(text: TextRow, row: TokenRow, backbone: Backbone, options: Sequence[str
 def _kind(token: int, vocabulary: int, option: int) -> str:
     if token < 0:
         return "option" if option >= 0 else "prompt"
-    return "marker" if vocabulary <= token < vocabulary + MARKER_COUNT else "text"
+    if token >= vocabulary:
+        return "marker" if token < vocabulary + MARKER_COUNT else "summary"
+    return "text"
 
 
 def _segments(text: TextRow, row: TokenRow, tokenizer: TextTokenizer) -> tuple[SegmentView, ...]:

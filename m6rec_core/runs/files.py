@@ -6,13 +6,11 @@ import json
 import math
 import os
 import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from m6rec_core.errors import RunError
+from m6rec_core.files import replacing
 
 METRICS = "metrics.json"
 CONFIG = "config.yaml"
@@ -61,25 +59,6 @@ def _check_writable(folder: Path) -> None:
         raise RunError(f"{folder}: {above} is a file, not a folder; choose another --output")
     if not os.access(above, os.W_OK | os.X_OK):
         raise RunError(f"{folder}: no permission to write in {above}; choose another --output")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary sibling path that becomes `path` when the block ends well, and is removed when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        partial.chmod(0o644)
-        os.replace(partial, path)
-    except OSError as error:
-        if error.filename is None:  # a full disk names no file by itself
-            error.filename = str(path)
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,15 +16,17 @@ from m6rec_core.backbone.load import load_backbone
 from m6rec_core.config import Mode, RunConfig
 from m6rec_core.decoding.writing import writer
 from m6rec_core.errors import ConfigError
+from m6rec_core.files import replacing
 from m6rec_core.metrics import METRICS, Bootstrap, MetricInput, bootstrap_interval
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task
 from m6rec_core.runs.data import RunData, RunRows
-from m6rec_core.runs.files import replacing, write_json
+from m6rec_core.runs.files import write_json
 from m6rec_core.runs.found import Clock
 from m6rec_core.runs.pipeline import prepare, tune
 from m6rec_core.runs.record import Prepared
 from m6rec_core.runs.start import fit_start
+from m6rec_core.runs.teaching import attach_teacher
 from m6rec_core.serving.scoring import score_packs
 from m6rec_core.training.history import read_history
 from m6rec_core.training.loop import OBJECTIVE
@@ -130,6 +132,7 @@ def _one(
     say(f"{config.tuning.mode}: {prepared.assembled.plan.parameters:,} parameters, seed {config.training.seed}")
     model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned}, writer)
     shown = accelerator.is_main_process
+    attach_teacher(prepared, model, accelerator, shown, say)
     fit_start(prepared, model, accelerator, shown)
     with clock.stage("tune"):
         result = tune(prepared, model, accelerator, output, resume=False, shown=shown)

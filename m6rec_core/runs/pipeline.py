@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,11 +21,13 @@ from m6rec_core.runs import files, reported, scored
 from m6rec_core.runs.checks import check_scored
 from m6rec_core.runs.data import PARTS, RunData, RunRows, choose_rows, pack_part
 from m6rec_core.runs.found import Clock, Found
+from m6rec_core.runs.progress import say_line, silent
 from m6rec_core.runs.record import Prepared, record, record_pack
 from m6rec_core.runs.report import plot_curve, print_tables
 from m6rec_core.runs.segments import attach_cache, describe_counts
 from m6rec_core.runs.settings import to_yaml
 from m6rec_core.runs.start import fit_start
+from m6rec_core.runs.teaching import attach_teacher
 from m6rec_core.tokens.batching import collate
 from m6rec_core.training.checkpoint import FOLDER, checkpoints
 from m6rec_core.training.loop import EvaluateFn, TrainResult, train
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Say = Callable[[str], None]
+PACKS_FROM_CACHE = 8
+"""Packs of a forward that takes the lower layers' states from the segment cache, where the settings do not say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +67,7 @@ def run(
     """Run everything; returns the outcome on the main process and None on the others. `quiet`: no progress."""
     main = accelerator.is_main_process
     shown = main and not quiet
-    say = say_line if shown else _silent
+    say = say_line if shown else silent
     prepared = prepare(task, config, data, accelerator, clock, say)
     if main:
         files.write_text(output / files.CONFIG, to_yaml(prepared.config))
@@ -73,6 +76,9 @@ def run(
     model = M6Rec(prepared.backbone, {task.name: prepared.assembled.tuned}, writer)
     with clock.stage("segments"):
         cache = attach_cache(prepared, model, shown, say)
+    if config.tuning.teacher is not None:
+        with clock.stage("teacher"):
+            attach_teacher(prepared, model, accelerator, shown, say)
     resumed = resume and bool(checkpoints(output / FOLDER))  # a checkpoint holds the fitted options already
     if prepared.parts["train"].samples and not resumed:
         with clock.stage("start"):
@@ -181,18 +187,22 @@ def tune(
     evaluate = evaluate or validator(prepared, model, accelerator, output, shown)
     vocabulary = prepared.backbone.spec.vocabulary
     training = config.training
+    if training.packs_per_forward is None and model.segments is not None:
+        training = training.model_copy(update={"packs_per_forward": min(training.packs_per_step, PACKS_FROM_CACHE)})
     if not prepared.parts["train"].samples:
         training = training.model_copy(update={"max_steps": 0})  # --shots 0: the untuned start is the result
     return train(
         model, prepared.parts["train"].packs, evaluate, training,
         collate=lambda packs: collate(packs, vocabulary), accelerator=accelerator, output=output, resume=resume,
-        progress=make_progress(shown), tasks={task.name: 1.0}, fingerprint=_fingerprint(prepared),
+        progress=make_progress(shown), tasks={task.name: 1.0}, fingerprint=_fingerprint(prepared, model),
     )  # fmt: skip
 
 
-def _fingerprint(prepared: Prepared) -> dict[str, str]:
+def _fingerprint(prepared: Prepared, model: M6Rec) -> dict[str, str]:
     spec, config = prepared.backbone.spec, prepared.config
+    taught = [teacher.key for teacher in model.teachers.values()]
     return {
+        "what the teacher says": " ".join(taught),
         "backbone": spec.sha256,
         "task": f"{prepared.task.name} {prepared.task.version}",
         "settings": config.settings.model_dump_json(),
@@ -243,12 +253,3 @@ def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 def show(outcome: Outcome) -> None:
     """Print the report of a finished run."""
     print_tables(outcome.tables, outcome.facts, outcome.metrics["seconds"])
-
-
-def say_line(line: str) -> None:
-    """Tell the user one line, on standard error."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def _silent(line: str) -> None:
-    """Say nothing: a rank that is not the main process, or a run for a machine."""

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from m6rec_core.assemble import encode
 from m6rec_core.errors import DataError, M6RecError, RunError
+from m6rec_core.files import replacing
 from m6rec_core.logs.sample_files import OnBad, Placed, check_suffix
-from m6rec_core.runs.data import RunData, own_parts
-from m6rec_core.runs.files import replacing
+from m6rec_core.logs.schema import Logs
+from m6rec_core.runs.data import RunData, derive_samples, own_parts
+from m6rec_core.runs.parquet_rows import ParquetRows
 from m6rec_core.serving.opening import Opened, summary_int
 from m6rec_core.serving.scoring import Tick
 from m6rec_core.tokens.batching import Encoded
@@ -49,7 +50,12 @@ def check_output(path: Path, source: Path | None, force: bool) -> None:
 def placed_samples(opened: Opened, data: RunData, split: str) -> list[Placed[Sample]]:
     """The samples of a part of the data, in their order, as the pack's own settings derive them."""
     seed = summary_int(opened.manifest, "seed") or 0
-    samples = own_parts(opened.task, opened.settings, data, seed)[split]
+    samples: Sequence[Sample]
+    if isinstance(data, Logs) and opened.task.manifest.derive is None:
+        table = derive_samples(opened.task, opened.settings, data)
+        samples = table.samples(table.splits[split])
+    else:
+        samples = own_parts(opened.task, opened.settings, data, seed)[split]
     return [Placed(f"{data.source}, sample {sample.id}", sample) for sample in samples]
 
 
@@ -118,33 +124,5 @@ def _writer(path: Path) -> Iterator[Write]:
         with path.open("w", encoding="utf-8", newline="\n") as file:
             yield lambda answers: file.writelines(answer.model_dump_json() + "\n" for answer in answers)
         return
-    with _ParquetWriter(path) as write:
-        yield write
-
-
-class _ParquetWriter:
-    """Writes predictions as rows of a parquet file; the first of them fix the columns' types."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._writer: Any = None
-
-    def __enter__(self) -> _ParquetWriter:
-        return self
-
-    def __call__(self, answers: Sequence[Prediction]) -> None:
-        """Append rows."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if not answers:
-            return
-        rows = [answer.model_dump(mode="json") for answer in answers]
-        table = pa.Table.from_pylist(rows, schema=self._writer.schema if self._writer is not None else None)
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, table.schema)
-        self._writer.write_table(table)
-
-    def __exit__(self, *_reason: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
+    with ParquetRows(path) as write:
+        yield lambda answers: write([answer.model_dump(mode="json") for answer in answers])

@@ -15,9 +15,9 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from m6rec_core.errors import DataError
+from m6rec_core.files import replacing
 from m6rec_core.metrics import METRICS
 from m6rec_core.runs.compare import Comparison, Contender, Floats, compare
-from m6rec_core.runs.files import replacing
 from m6rec_core.types import FrozenModel
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Counting progress for stages without a loss: rate and time left on a terminal, a few lines when piped."""
+"""What a run says on the way: lines, and counted progress with rate and time left (a few lines when piped)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
 Tick = Callable[[int], None]
+
+
+def say_line(line: str) -> None:
+    """Tell the user one line, on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def silent(line: str) -> None:
+    """Say nothing: another process than the main one, or a run for a machine."""
 
 
 @contextmanager

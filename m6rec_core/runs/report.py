@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from m6rec_core.files import replacing
 from m6rec_core.metrics import METRICS, Interval
 from m6rec_core.runs.compare import Comparison, Line
-from m6rec_core.runs.files import replacing
 from m6rec_core.training.history import read_history
 from m6rec_core.types import ReportTable
 

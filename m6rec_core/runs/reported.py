@@ -13,13 +13,14 @@ from m6rec_core.assemble import assemble, encode
 from m6rec_core.config import EvaluationConfig, Mode, TrainingConfig
 from m6rec_core.decoding.writing import writer
 from m6rec_core.errors import RegistryError
+from m6rec_core.files import replacing
 from m6rec_core.logs.schema import Logs
 from m6rec_core.model import M6Rec, TunedTask
 from m6rec_core.registry import Task
 from m6rec_core.runs.data import OwnRows, RunData, draw, own_parts
-from m6rec_core.runs.files import replacing
 from m6rec_core.runs.found import Clock, Found
-from m6rec_core.runs.progress import counting
+from m6rec_core.runs.parquet_rows import ParquetRows
+from m6rec_core.runs.progress import counting, say_line, silent
 from m6rec_core.runs.record import Prepared
 from m6rec_core.serving.distinct import KeptStates, decode_states, distinct_rows, read_states
 from m6rec_core.serving.opening import Opened, summary_int
@@ -118,7 +119,7 @@ def view_of(
         losses=asking.losses,
         seed=config.training.seed,
         main=accelerator.is_main_process,
-        say=_say if shown else _silent,
+        say=say_line if shown else silent,
         output=output,
         untuned=asking.untuned(config.tuning.mode),
     )
@@ -162,14 +163,10 @@ def find(
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write a report's rows as parquet, atomically; nothing where there are none."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if not rows:
         return
-    table = pa.Table.from_pylist([dict(row) for row in rows])
-    with replacing(path) as partial:
-        pq.write_table(table, partial)
+    with replacing(path) as partial, ParquetRows(partial) as write:
+        write(rows)
 
 
 def report_pack(opened: Opened, data: RunData, split: str, rows: int | None, shown: bool) -> tuple[Report, int, int]:
@@ -192,7 +189,7 @@ def report_pack(opened: Opened, data: RunData, split: str, rows: int | None, sho
         losses=asking.losses,
         seed=seed,
         main=True,
-        say=_say if shown else _silent,
+        say=say_line if shown else silent,
         output=None,
         untuned=asking.untuned(opened.manifest.tuning.mode),
     )
@@ -211,13 +208,3 @@ def _evaluation(task: Task) -> Evaluation:
     if evaluation is None:
         raise RegistryError(f"task {task.name!r} has no evaluation of its own")
     return evaluation
-
-
-def _say(line: str) -> None:
-    import sys
-
-    print(line, file=sys.stderr, flush=True)
-
-
-def _silent(line: str) -> None:
-    """Say nothing: another process than the main one, or a run for a machine."""

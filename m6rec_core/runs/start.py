@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import torch
 
 from m6rec_core.errors import RegistryError
 from m6rec_core.model import M6Rec
-from m6rec_core.runs.progress import counting
+from m6rec_core.runs.progress import counting, say_line, silent
 from m6rec_core.runs.record import Prepared
 from m6rec_core.serving.distinct import distinct_rows, read_states
 from m6rec_core.tuning.fit import PRIOR_ROWS, fit_options
@@ -33,7 +32,7 @@ def fit_start(prepared: Prepared, model: M6Rec, accelerator: Accelerator, shown:
         return False
     if isinstance(head, FittedHead):
         states = _states(prepared, model.to(accelerator.device), accelerator, shown)
-        head.fit(prepared.rows.samples("train"), states, _say if shown else _silent)
+        head.fit(prepared.rows.samples("train"), states, say_line if shown else silent)
         return True
     options = tuned.tuning.options()
     if soft is None or options is None or not isinstance(head, ClassHead):
@@ -71,11 +70,3 @@ def _states(prepared: Prepared, model: M6Rec, accelerator: Accelerator, shown: b
     share = -(-len(found.rows) // accelerator.num_processes)
     with counting("reading training rows", share, shown) as tick:
         return read_states(model, prepared.task.name, found, budget, accelerator.device, accelerator, tick, kept)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _silent(line: str) -> None:
-    """Say nothing: another process than the main one, or a run for a machine."""

@@ -93,8 +93,8 @@ def open_pack(
         if backbone is not None:
             raise
         raise PackError(
-            f"{path} was tuned on backbone {manifest.backbone.name!r}, which is not found here: name its folder with "
-            "--backbone"
+            f"{path} was tuned on backbone {manifest.backbone.name!r}, which cannot be loaded ({error}); its folder "
+            "can be named with --backbone"
         ) from error
     assembled, manifest = load_pack(path, loaded, load_task, settings)
     model = M6Rec(loaded, {assembled.tuned.task.name: assembled.tuned}, writer).eval()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from m6rec_core.tokens.encode import TokenRow
 from m6rec_core.tokens.layout import Layout
+from m6rec_core.tokens.markers import SUMMARY
 from m6rec_core.tokens.tree import Forest, Piece, grow, shared_prefix, sharing_key
 from m6rec_core.types import Sample
 
@@ -134,6 +135,8 @@ class TaskRows:
     there is one; `scored_row` [M]; `tokens`: flat places of all tokens of the task; `slots`: their segment
     embeddings; `prompt_places`, `prompt_slots`, `marker_places`, `marker_slots`: tokens whose embedding belongs to
     the task; `text_places`: all other tokens, in the order of `pieces`, the segments that they are.
+    `summary_places`, `summary_slots` [S]: tokens that sum up a segment; `summarised` [Q]: the tokens that they sum
+    up; `summary_of` [Q], ascending: which of the S each of these belongs to.
     """
 
     samples: tuple[Sample, ...]
@@ -152,6 +155,10 @@ class TaskRows:
     prompt_slots: Tensor
     marker_places: Tensor
     marker_slots: Tensor
+    summary_places: Tensor
+    summary_slots: Tensor
+    summarised: Tensor
+    summary_of: Tensor
 
     def to(self, device: torch.device | str) -> TaskRows:
         """The same rows with tensors on another device."""
@@ -165,7 +172,7 @@ class TaskRows:
                 for t in (
                     self.readout, self.sample_of_row, self.scored_from, self.scored_ids, self.scored_row, self.tokens,
                     self.slots, self.text_places, self.prompt_places, self.prompt_slots, self.marker_places,
-                    self.marker_slots,
+                    self.marker_slots, self.summary_places, self.summary_slots, self.summarised, self.summary_of,
                 )
             ),
         )  # fmt: skip
@@ -234,6 +241,7 @@ def _task_rows(trees: Sequence[tuple[Tree, int]], vocabulary: int) -> TaskRows:
     ids: list[Ints] = []
     slots: list[Ints] = []
     pieces: list[Piece] = []
+    summed: list[tuple[int, ...]] = []
     for tree, start in trees:
         tokens.append(np.arange(start, start + len(tree.forest.ids)))
         ids.append(np.asarray(tree.forest.ids, np.int64))
@@ -243,6 +251,7 @@ def _task_rows(trees: Sequence[tuple[Tree, int]], vocabulary: int) -> TaskRows:
             for piece in tree.forest.pieces
             if 0 <= piece.ids[0] < vocabulary  # prompts and markers are segments of their own
         )
+        summed.extend(tuple(start + place for place in places) for _, places in tree.forest.summaries)
         places = iter(tree.forest.places)
         for sample in tree.samples:
             for row in sample.rows:
@@ -254,7 +263,8 @@ def _task_rows(trees: Sequence[tuple[Tree, int]], vocabulary: int) -> TaskRows:
     flat, flat_ids = np.concatenate(tokens), np.concatenate(ids)
     answers = np.asarray(scored, np.int64).reshape(-1, 3)
     ends = bool((answers[:, 1] >= vocabulary).any())  # of the markers only [EOS] is ever scored
-    prompt, marker = flat_ids < 0, flat_ids >= vocabulary
+    prompt, summary = flat_ids < 0, flat_ids >= vocabulary + SUMMARY
+    marker = (flat_ids >= vocabulary) & ~summary
 
     def tensor(values: Ints | list[int]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, np.int64))
@@ -276,4 +286,8 @@ def _task_rows(trees: Sequence[tuple[Tree, int]], vocabulary: int) -> TaskRows:
         prompt_slots=tensor(-1 - flat_ids[prompt]),
         marker_places=tensor(flat[marker]),
         marker_slots=tensor(flat_ids[marker] - vocabulary),
+        summary_places=tensor(flat[summary]),
+        summary_slots=tensor(flat_ids[summary] - vocabulary - SUMMARY),
+        summarised=tensor([place for places in summed for place in places]),
+        summary_of=tensor([n for n, places in enumerate(summed) for _ in places]),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from m6rec_core.config import SegmentOrder
 from m6rec_core.errors import DataError
-from m6rec_core.tokens.markers import Marker
+from m6rec_core.tokens.markers import SUMMARY, Marker
 from m6rec_core.tokens.slots import MARKER, PROMPT, SOURCE, TARGET, slots_of
 from m6rec_core.tokens.tokenizer import TextTokenizer
 from m6rec_core.types import Readout, Region, Segment, TextRow
@@ -26,7 +26,8 @@ class TokenRow:
     never depend on what a task trains. `source`: number of leading tokens in the bidirectional region, prompts
     included. `readout`: index of the token a head reads. `scored`: indices of answer tokens. `dropped`: number of
     segments left out for length. `slots` [T]: each token's segment embedding, () for none. `passing`: ordinals of
-    segments whose text does not recur.
+    segments whose text does not recur. `summaries`: ordinals of segments that sum up the one before them
+    (`tuning.segment_summaries`).
     """
 
     ids: tuple[int, ...]
@@ -37,6 +38,7 @@ class TokenRow:
     dropped: int
     slots: tuple[int, ...] = ()
     passing: tuple[int, ...] = ()
+    summaries: tuple[int, ...] = ()
 
     @property
     def keys(self) -> tuple[int, ...]:
@@ -51,13 +53,14 @@ class TokenRow:
 class RowEncoder:
     """Encodes the rows of one task: P soft prompts first, then the text, at most `max_tokens` tokens in all.
 
-    `order`: which segment embeddings the tokens get.
+    `order`: which segment embeddings the tokens get. `summaries`: tokens after each source segment that recurs.
     """
 
     tokenizer: TextTokenizer
     prompts: int
     max_tokens: int
     order: SegmentOrder = "none"
+    summaries: int = 0
 
     def __call__(self, row: TextRow, name: str = "row") -> TokenRow:
         """Encode a row. Drops `droppable` segments in order (oldest history first) until the row fits.
@@ -66,12 +69,13 @@ class RowEncoder:
         """
         pieces = [self.tokenizer.encode(s.text) for s in row.segments]
         fixed = self.prompts + (4 if row.markers else 0)
-        excess = fixed + sum(map(len, pieces)) - self.max_tokens
+        lengths = [len(ids) + self.summaries_after(s, ids) for s, ids in zip(row.segments, pieces, strict=True)]
+        excess = fixed + sum(lengths) - self.max_tokens
         kept: list[tuple[Segment, tuple[int, ...]]] = []
         dropped = 0
-        for segment, ids in zip(row.segments, pieces, strict=True):
+        for segment, ids, length in zip(row.segments, pieces, lengths, strict=True):
             if excess > 0 and segment.droppable:
-                excess -= len(ids)
+                excess -= length
                 dropped += 1
             else:
                 kept.append((segment, ids))
@@ -82,11 +86,15 @@ class RowEncoder:
                 f"{self.max_tokens}; the longest text has {len(ids)}, it begins {segment.text[:40]!r}: shorten it or "
                 "raise settings.max_tokens"
             )
-        if len(kept) >= MAX_SEGMENTS - 4:
-            raise DataError(
-                f"{name}: {len(kept)} segments, at most {MAX_SEGMENTS - 5} are allowed; shorten the history"
-            )
+        most = MAX_SEGMENTS - 5 if not self.summaries else (MAX_SEGMENTS - 5) // 2
+        if len(kept) > most:
+            raise DataError(f"{name}: {len(kept)} segments, at most {most} are allowed; shorten the history")
         return _assemble(self, row, kept, dropped, name)
+
+    def summaries_after(self, segment: Segment, ids: tuple[int, ...]) -> int:
+        """How many summary tokens follow a segment."""
+        own = segment.region is Region.BIDIRECTIONAL and segment.cacheable and len(ids) > 0
+        return self.summaries if own else 0
 
 
 def _assemble(
@@ -97,11 +105,18 @@ def _assemble(
     kinds: list[int] = []
     scored: list[int] = []
     passing: list[int] = []
+    owners: list[int] = []
+    summaries: list[int] = []
     ordinal = -1
 
-    def add(tokens: tuple[int, ...], kind: int, answer: bool = False, recurs: bool = True) -> None:
+    def add(
+        tokens: tuple[int, ...], kind: int, answer: bool = False, recurs: bool = True, summary: bool = False
+    ) -> None:
         nonlocal ordinal
         ordinal += 1
+        if summary:
+            summaries.append(ordinal)
+        owners.extend([ordinal - summary] * len(tokens))  # a summary has the place of what it sums up
         if answer:
             scored.extend(range(len(ids), len(ids) + len(tokens)))
         if not recurs:
@@ -118,9 +133,12 @@ def _assemble(
         raise DataError(f"{name}: a bidirectional segment follows an autoregressive one; order the source text first")
     if row.markers:
         add((marker(Marker.SOURCE_START),), MARKER)
+    source_readout = len(ids) - 1
     for segment, tokens in source:
         add(tokens, SOURCE, segment.scored, segment.cacheable)
-    source_readout = len(ids) - 1
+        source_readout = len(ids) - 1
+        if count := encoder.summaries_after(segment, tokens):
+            add(tuple(encoder.tokenizer.vocabulary + SUMMARY + j for j in range(count)), SOURCE, summary=True)
     if row.markers:
         add((marker(Marker.SOURCE_END),), MARKER)
         source_readout = len(ids) - 1
@@ -136,5 +154,8 @@ def _assemble(
     if row.readout is Readout.SOURCE and source_readout < encoder.prompts:
         raise DataError(f"{name}: the source region, which the head reads, has no token; give the sample some text")
     readout = source_readout if row.readout is Readout.SOURCE else len(ids) - 1
-    slots = slots_of(encoder.order, kinds, segments)
-    return TokenRow(tuple(ids), tuple(segments), source_length, readout, tuple(scored), dropped, slots, tuple(passing))
+    slots = slots_of(encoder.order, kinds, owners)
+    return TokenRow(
+        tuple(ids), tuple(segments), source_length, readout, tuple(scored), dropped, slots, tuple(passing),
+        tuple(summaries),
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The five markers of the paper (3.2, Fig. 1).
+"""The five markers of the paper (3.2, Fig. 1), and the ids of segment summaries above them.
 
 Their ids lie above the tokenizer's vocabulary, so no text can produce them.
 """
@@ -24,3 +24,5 @@ class Marker(IntEnum):
 
 
 MARKER_COUNT = len(Marker)
+SUMMARY = MARKER_COUNT
+"""Summary j of a segment has the token id V + SUMMARY + j (`tuning.segment_summaries`)."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
-from m6rec_core.tokens.markers import Marker
+from m6rec_core.tokens.markers import SUMMARY, Marker
+
+REMEMBERED = 1 << 17
+"""Texts whose tokens are remembered, the latest asked for: about 50 MB of titles, however many texts come by."""
 
 
 class TextTokenizer:
-    """A fast tokenizer of transformers, restricted to plain text; each distinct segment is tokenised once.
+    """A fast tokenizer of transformers, restricted to plain text; segments that were asked for lately are remembered.
 
     `vocabulary` is V, the size of the backbone's embedding table (it may exceed the tokenizer's own vocabulary).
     """
@@ -18,21 +22,20 @@ class TextTokenizer:
         """Wrap `tokenizer`; `vocabulary` is V."""
         self._tokenizer = tokenizer
         self.vocabulary = vocabulary
-        self._seen: dict[str, tuple[int, ...]] = {}
+        self._remembered = lru_cache(REMEMBERED)(self._tokenised)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of a segment, each in [0, V). Special tokens written in the text are split into plain ones."""
-        ids = self._seen.get(text)
-        if ids is None:
-            # Half a surrogate pair, which JSON can smuggle in, is no character and cannot be tokenised: it becomes "?".
-            whole = text.encode("utf-8", "replace").decode("utf-8")
-            encoded = self._tokenizer(whole, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-            ids = tuple(int(i) for i in encoded)
-            self._seen[text] = ids
-        return ids
+        return self._remembered(text)
+
+    def _tokenised(self, text: str) -> tuple[int, ...]:
+        # Half a surrogate pair, which JSON can smuggle in, is no character and cannot be tokenised: it becomes "?".
+        whole = text.encode("utf-8", "replace").decode("utf-8")
+        encoded = self._tokenizer(whole, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return tuple(int(i) for i in encoded)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids; markers print as the paper writes them, soft prompt slots as "<prompt 0>"."""
+        """Text of token ids; markers print as the paper writes them, others as "<prompt 0>" and "<summary 0>"."""
         parts: list[str] = []
         run: list[int] = []
         for token in (*ids, None):
@@ -43,8 +46,15 @@ class TextTokenizer:
                 parts.append(str(self._tokenizer.decode(run)))
                 run = []
             if token is not None:
-                parts.append(f"<prompt {-1 - token}>" if token < 0 else Marker(token - self.vocabulary).label)
+                parts.append(self._special(token))
         return "".join(parts)
+
+    def _special(self, token: int) -> str:
+        """A token that is no text."""
+        above = token - self.vocabulary
+        if token < 0:
+            return f"<prompt {-1 - token}>"
+        return f"<summary {above - SUMMARY}>" if above >= SUMMARY else Marker(above).label
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of many segments at once, as `encode` gives them; nothing is remembered."""

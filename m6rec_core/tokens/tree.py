@@ -36,6 +36,7 @@ class Forest:
 
     `ids`, `end`, `block`, `segment`, `position`, `offset`, `slot` [M]: see `Layout` and `TokenRow`. `places`: per row
     (in the order given) the forest index of each of its tokens. `pieces`: the segments the tokens came from, in order.
+    `summaries`: each summary's index, and those of the tokens that it sums up.
     """
 
     ids: tuple[int, ...]
@@ -47,6 +48,7 @@ class Forest:
     slot: tuple[int, ...]
     places: tuple[tuple[int, ...], ...]
     pieces: tuple[Piece, ...]
+    summaries: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
 def shared_prefix(left: TokenRow, right: TokenRow, causal: bool) -> int:
@@ -85,6 +87,7 @@ def grow(rows: Sequence[TokenRow], causal: bool) -> Forest:
     offset: list[int] = []
     slot: list[int] = []
     pieces: list[Piece] = []
+    summaries: list[tuple[int, tuple[int, ...]]] = []
     places: list[tuple[int, ...]] = [()] * len(rows)
     path: list[int] = []
     previous: TokenRow | None = None
@@ -110,6 +113,9 @@ def grow(rows: Sequence[TokenRow], causal: bool) -> Forest:
             position.append(t)
             slot.append(row.slots[t] if row.slots else 0)
             offset.append(0 if starts else offset[path[-1]] + 1)
+            if row.segments[t] in row.summaries:
+                summed = [path[u] for u in range(t) if row.segments[u] == row.segments[t] - 1]
+                summaries.append((len(ids) - 1, tuple(summed)))
             path.append(len(ids) - 1)
         places[i] = tuple(path)
         pieces.extend(_pieces(row, keep, len(ids), causal))
@@ -117,7 +123,7 @@ def grow(rows: Sequence[TokenRow], causal: bool) -> Forest:
     close(0)
     return Forest(
         tuple(ids), tuple(end), tuple(block), tuple(segment), tuple(position), tuple(offset), tuple(slot),
-        tuple(places), tuple(pieces),
+        tuple(places), tuple(pieces), tuple(summaries),
     )  # fmt: skip
 
 

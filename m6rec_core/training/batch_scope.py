@@ -149,8 +149,8 @@ def _order(name: str, shares: Sequence[Share]) -> _Order:
     scored_kept = _by(row_place[scored_row])
     ids = torch.cat([rows.scored_ids for _, rows in parts])
     whole = StateRows(
-        tuple(samples[int(one)] for one in kept), place[sample_of_row[rows_kept]], ids[scored_kept],
-        row_place[scored_row[scored_kept]],
+        tuple(samples[int(one)] for one in kept), tuple(index[kept].tolist()), place[sample_of_row[rows_kept]],
+        ids[scored_kept], row_place[scored_row[scored_kept]],
     )  # fmt: skip
     by_rank = [[rows for owner, rows in parts if owner == rank] for rank in range(ranks)]
     return _Order(

@@ -92,7 +92,7 @@ def run_step(machine: Machine, step: Step) -> StepOutcome:
         sums = _gradients(machine, step, samples, ranks)
     except torch.OutOfMemoryError as error:
         raise RunError(
-            f"out of device memory in step {step.number + 1} with {config.packs_per_forward} packs of about "
+            f"out of device memory in step {step.number + 1} with {config.packs_per_forward or 1} packs of about "
             f"{config.pack_tokens} tokens per forward: lower --set training.packs_per_forward (same result, slower)"
         ) from error
     sums = machine.accelerator.reduce(sums, "sum").tolist()
@@ -113,7 +113,7 @@ def _gradients(machine: Machine, step: Step, samples: int, ranks: int) -> Tensor
     accelerator = machine.accelerator
     names = sorted(machine.tasks or {})
     sums = torch.zeros(1 + 2 * len(names), dtype=torch.float64, device=accelerator.device)
-    dealt = deal(step, machine.packs, machine.config.packs_per_forward, ranks)
+    dealt = deal(step, machine.packs, machine.config.packs_per_forward or 1, ranks)
     forwards = dealt[accelerator.process_index]
     scoped = _scoped(machine, step, dealt, samples)
     if scoped is not None and accelerator.is_main_process:  # every rank has the same losses: they count once

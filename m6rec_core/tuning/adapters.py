@@ -1,6 +1,7 @@
-"""Low-rank adapters beside the feed-forward networks (paper 3.4).
+"""Low-rank adapters beside the feed-forward networks (paper 3.4), or on the input of the attention.
 
-FFN'(Z) = FFN(Z) + lambda * [gelu(Z W1 + b1) W2 + b2], with W1 [D, r] and W2 [r, D].
+FFN'(Z) = FFN(Z) + lambda * [gelu(Z W1 + b1) W2 + b2], with W1 [D, r] and W2 [r, D]; in front of the attention the same
+term is added to Z, a low-rank change of the weights of queries, keys and values at once.
 """
 
 from __future__ import annotations

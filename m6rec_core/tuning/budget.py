@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from m6rec_core.config import TuningConfig
 from m6rec_core.errors import ConfigError
 from m6rec_core.tuning.adapters import adapter_parameters
-from m6rec_core.tuning.late import segment_slots
+from m6rec_core.tuning.late import late_vectors
 from m6rec_core.tuning.modes import MODES, ModeSpec
 from m6rec_core.tuning.soft import MARKER_COUNT
 from m6rec_core.types import BackboneSpec, FrozenModel
@@ -20,8 +20,9 @@ SPARE_PROMPTS = 8
 class TuningPlan(FrozenModel):
     """The sizes of one task's tuned parts; stored in the task pack.
 
-    `prompts` is P, of which the last `options` are soft options. Layers [first_adapter_layer, L) have an adapter of
-    `rank`. `parameters` counts everything that trains (head included); `share` is that over the backbone's size.
+    `prompts` is P, of which the last `options` are soft options. Layers [first_adapter_layer, L) have adapters of
+    `rank` (L: the depth of a student). `parameters` counts everything that trains (head included); `share` is that over
+    the backbone's size.
     """
 
     prompts: int
@@ -35,7 +36,7 @@ class TuningPlan(FrozenModel):
 @dataclass(frozen=True, slots=True)
 class _Costs:
     """Numbers of parameters: what may be spent, what is spent in any case, and the price of one more prompt
-    or adapter (of `rank`)."""
+    or adapted layer (of `rank`)."""
 
     limit: int
     fixed: int
@@ -61,9 +62,9 @@ def plan(config: TuningConfig, spec: BackboneSpec, heads: int, options: int, hea
     soft_options = options if mode.options else 0
     costs = _Costs(
         limit=math.floor(config.budget * spec.parameters + 1e-6),
-        fixed=head_parameters + spec.hidden * (segment_slots(config) + (MARKER_COUNT if config.train_markers else 0)),
+        fixed=head_parameters + spec.hidden * (late_vectors(config) + (MARKER_COUNT if config.train_markers else 0)),
         prompt=spec.hidden,
-        adapter=adapter_parameters(spec.hidden, rank),
+        adapter=adapter_parameters(spec.hidden, rank) * len(set(config.adapter_places)),
         rank=rank,
     )
     least = _least_prompts(config, mode, soft_options)
@@ -78,7 +79,7 @@ def plan(config: TuningConfig, spec: BackboneSpec, heads: int, options: int, hea
         prompts=prompts,
         options=soft_options,
         rank=rank,
-        first_adapter_layer=spec.layers - adapters,
+        first_adapter_layer=_depth(config, spec) - adapters,
         parameters=parameters,
         share=parameters / spec.parameters,
     )
@@ -105,15 +106,16 @@ def _least_prompts(config: TuningConfig, mode: ModeSpec, options: int) -> int:
 
 def _adapter_count(config: TuningConfig, spec: BackboneSpec, mode: ModeSpec, costs: _Costs, least: int) -> int:
     """Return the number of adapted layers: the explicit one, or the most that fit."""
+    depth = _depth(config, spec)
     if config.adapter_layers == "all":
-        return spec.layers
+        return depth
     if config.adapter_layers == "late":
         return config.late_layers
     if config.adapter_layers is not None:
-        if config.adapter_layers > spec.layers:
+        if config.adapter_layers > depth:
             raise ConfigError(
-                f"tuning.adapter_layers is {config.adapter_layers}, but {spec.name} has {spec.layers} layers: "
-                f"set it to at most {spec.layers}"
+                f"tuning.adapter_layers is {config.adapter_layers}, but {spec.name} has {depth} layers: "
+                f"set it to at most {depth}"
             )
         return config.adapter_layers
     reserved = least
@@ -127,16 +129,21 @@ def _adapter_count(config: TuningConfig, spec: BackboneSpec, mode: ModeSpec, cos
             f"and the head, but tuning.budget {config.budget:g} of {spec.name} allows {costs.limit:,}: set "
             f"tuning.budget to at least {_budget_for(needed, spec)}, or lower tuning.adapter_rank"
         )
-    return int(min(config.late_layers or spec.layers, fitting))
+    return int(min(config.late_layers or depth, fitting))
+
+
+def _depth(config: TuningConfig, spec: BackboneSpec) -> int:
+    """How many layers of the backbone the task uses."""
+    return config.student_layers or spec.layers
 
 
 def _check_late(config: TuningConfig, spec: BackboneSpec) -> None:
-    """Refuse more late layers than there are, and late adapters without late interaction."""
-    if config.late_layers > spec.layers:
-        raise ConfigError(
-            f"tuning.late_layers is {config.late_layers}, but {spec.name} has {spec.layers} layers: set it to at most "
-            f"{spec.layers}"
-        )
+    """Refuse more late or student layers than there are, and late adapters without late interaction."""
+    for name, asked in (("late_layers", config.late_layers), ("student_layers", config.student_layers)):
+        if asked > spec.layers:
+            raise ConfigError(
+                f"tuning.{name} is {asked}, but {spec.name} has {spec.layers} layers: set it to at most {spec.layers}"
+            )
     if config.adapter_layers == "late" and not config.late_layers:
         raise ConfigError(
             "tuning.adapter_layers is late, but tuning.late_layers is 0: set tuning.late_layers (--late-layers), or "

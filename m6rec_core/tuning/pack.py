@@ -7,11 +7,7 @@ that what was evaluated is what was saved.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +19,7 @@ from torch import Tensor, nn
 
 from m6rec_core.config import TuningConfig
 from m6rec_core.errors import PackError
+from m6rec_core.files import sha256_of, whole_folder
 from m6rec_core.tuning.budget import TuningPlan
 from m6rec_core.tuning.task import TaskTuning
 from m6rec_core.types import BackboneSpec, FrozenModel
@@ -113,20 +110,16 @@ def save_pack(
             raise PackError(
                 f"{path}: tensor {name} holds numbers that are not finite, so training diverged: lower training.lr"
             )
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        partial.mkdir(parents=True)
-        save_file(tensors, partial / TENSOR_FILE)
-        (partial / TENSOR_FILE).chmod(0o644)  # safetensors writes for the owner alone
-        written = manifest.model_copy(update={"tensors_sha256": _sha256(partial / TENSOR_FILE)})
-        (partial / MANIFEST_FILE).write_text(written.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        _replace_folder(partial, path)
+        with whole_folder(path) as partial:
+            save_file(tensors, partial / TENSOR_FILE)
+            (partial / TENSOR_FILE).chmod(0o644)  # safetensors writes for the owner alone
+            written = manifest.model_copy(update={"tensors_sha256": sha256_of(partial / TENSOR_FILE)})
+            (partial / MANIFEST_FILE).write_text(written.model_dump_json(indent=2) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise PackError(
             f"cannot write the task pack {path}: {error}: free some space or choose another folder"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return written
 
 
@@ -179,7 +172,7 @@ def load_state(path: Path, tuning: TaskTuning, head: nn.Module) -> dict[str, Ten
     manifest = read_manifest(path)
     file = path / TENSOR_FILE
     try:
-        if _sha256(file) != manifest.tensors_sha256:
+        if sha256_of(file) != manifest.tensors_sha256:
             raise PackError(f"{file} is damaged (its sha256 differs from {MANIFEST_FILE}): copy the task pack again")
         tensors = load_file(file)
     except FileNotFoundError as error:
@@ -242,21 +235,6 @@ def _check_shapes(
             )
 
 
-def _replace_folder(source: Path, target: Path) -> None:
-    """Move the folder `source` to `target`; a folder that was there is put aside first and removed last."""
-    if not target.exists():
-        os.replace(source, target)
-        return
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.old")
-    os.replace(target, aside)
-    try:
-        os.replace(source, target)
-    except OSError:
-        os.replace(aside, target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
-
-
 def _describe(backbone: PackBackbone) -> str:
     return f"{backbone.name} (sha256 {backbone.sha256[:12]}, {backbone.layers} layers of {backbone.hidden})"
 
@@ -264,8 +242,3 @@ def _describe(backbone: PackBackbone) -> str:
 def _rms(values: Tensor) -> float:
     """Return the root mean square; 0 for no values."""
     return float(values.double().square().mean().sqrt()) if values.numel() else 0.0
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

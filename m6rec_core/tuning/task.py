@@ -11,7 +11,7 @@ from m6rec_core.config import SegmentOrder, TuningConfig
 from m6rec_core.errors import ConfigError
 from m6rec_core.tuning.adapters import FfnAdapters
 from m6rec_core.tuning.budget import TuningPlan
-from m6rec_core.tuning.late import SegmentEmbeddings, segment_slots
+from m6rec_core.tuning.late import SegmentEmbeddings, SegmentSummaries, segment_slots
 from m6rec_core.tuning.soft import (
     MarkerEmbeddings,
     SoftPrompts,
@@ -24,11 +24,11 @@ from m6rec_core.types import BackboneSpec
 
 
 class TaskTuning(nn.Module):
-    """Soft prompts [P, D], soft options (the last C of them), markers [5, D], FFN adapters and, with late interaction,
-    segment embeddings [S, D] of one task.
+    """Soft prompts [P, D], soft options (the last C of them), markers [5, D], adapters and, with late interaction,
+    segment embeddings [S, D] and summaries of one task.
 
     All parameters are float32, whatever the backbone computes in. Parts the mode does not have are absent: P is 0,
-    `options()` is None, `ffn` returns None.
+    `options()` is None, `ffn` and `attention` return None.
     """
 
     def __init__(
@@ -37,18 +37,23 @@ class TaskTuning(nn.Module):
         markers: MarkerEmbeddings,
         adapters: FfnAdapters | None,
         config: TuningConfig | None = None,
+        attention_adapters: FfnAdapters | None = None,
     ) -> None:
         """Hold the parts; see `build_tuning`. `config` says how late interaction goes; None is the full model."""
         super().__init__()
         config = config or TuningConfig()
         self.late_layers = config.late_layers
+        self.student_layers = config.student_layers
         self.late_prompts = config.late_prompts == "late" and config.late_layers > 0
         self.segment_order: SegmentOrder = config.segment_embeddings if config.late_layers else "none"
         slots, width = segment_slots(config), markers.embeddings.shape[1]
         self.segments = SegmentEmbeddings(slots, width) if slots else None
+        self.summary_count = config.segment_summaries if config.late_layers else 0
+        self.summaries = SegmentSummaries(self.summary_count, width) if self.summary_count else None
         self.soft = soft
         self.marker_embeddings = markers
         self.adapters = adapters
+        self.attention_adapters = attention_adapters
 
     @property
     def prompt_count(self) -> int:
@@ -74,21 +79,33 @@ class TaskTuning(nn.Module):
         added: Tensor | None = None if self.adapters is None else self.adapters(layer, z)
         return added
 
+    def attention(self, layer: int, z: Tensor) -> Tensor | None:
+        """Return what to add to the input `z` [G, T, D] of the attention of `layer`; None for nothing.
+
+        Queries, keys and values all see the sum: a low-rank change of their weights, zero at the start.
+        """
+        adapters = self.attention_adapters
+        added: Tensor | None = None if adapters is None else adapters(layer, z)
+        return added
+
     def adapter_state(self, stop: int) -> list[Tensor]:
         """Return the parameters of the adapters below layer `stop`, in order: what cached states depend on."""
-        if self.adapters is None:
-            return []
-        layers = self.adapters.layers
-        return [p for n in sorted(map(int, layers)) if n < stop for p in layers[str(n)].parameters()]
+        found: list[Tensor] = []
+        for adapters in (self.adapters, self.attention_adapters):
+            layers: dict[str, nn.Module] = {} if adapters is None else dict(adapters.layers.items())
+            found += [p for n in sorted(map(int, layers)) if n < stop for p in layers[str(n)].parameters()]
+        return found
 
     def trainable_parameters(self) -> int:
         """Return how many numbers train."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def embedding_parameters(self) -> list[nn.Parameter]:
-        """Return the trainable embeddings (prompts, markers, segments), which may want their own learning rate."""
+        """Return the trainable embeddings (prompts, markers, those of segments), which may want their own learning
+        rate.
+        """
         found = list(self.marker_embeddings.parameters())
-        found += [] if self.segments is None else list(self.segments.parameters())
+        found += [p for part in (self.segments, self.summaries) if part is not None for p in part.parameters()]
         return found if self.soft is None else [self.soft.prompts, *found]
 
 
@@ -108,10 +125,13 @@ def build_tuning(
     informed start lacks its text.
     """
     generator = torch.Generator().manual_seed(seed)
+    depth = config.student_layers or spec.layers
     # Drawn first: adapters start the same whether or not the mode has prompts, so that modes compare on equal terms.
-    adapters = None
-    if plan.first_adapter_layer < spec.layers:
-        adapters = FfnAdapters(spec.hidden, plan.rank, plan.first_adapter_layer, spec.layers, generator)
+    adapters = {
+        place: FfnAdapters(spec.hidden, plan.rank, plan.first_adapter_layer, depth, generator)
+        for place in ("ffn", "attention")
+        if place in config.adapter_places and plan.first_adapter_layer < depth
+    }
     soft = None
     if plan.prompts:
         if config.init == "random":
@@ -120,7 +140,8 @@ def build_tuning(
             initial = _informed_start(plan, embedding, instruction_ids, option_ids)
         soft = SoftPrompts(initial, plan.options)
     markers = MarkerEmbeddings(initial_markers(embedding), config.train_markers)
-    return TaskTuning(soft, markers, adapters, config).to(embedding.device)
+    tuning = TaskTuning(soft, markers, adapters.get("ffn"), config, adapters.get("attention"))
+    return tuning.to(embedding.device)
 
 
 def _informed_start(

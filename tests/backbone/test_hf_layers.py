@@ -145,15 +145,53 @@ def test_the_source_never_sees_the_target_but_sees_itself(backbone, ids, other, 
 def test_an_adapter_adds_to_its_layer_only(backbone):
     tokens, layout, _ = layout_of([row([1, 2, 3])], causal=True)
     hidden = backbone.embed(tokens)
-    seen = []
+    adding = Adding()
+    adapted = backbone.run(hidden, layout, 0, 3, adding)
+    assert_close(adapted, backbone.run(hidden, layout, 0, 3) + 1.0)
+    assert adding.seen == ["attention", 0, "ffn", 0, "attention", 1, "ffn", 1, "attention", 2, "ffn", 2]
 
-    def ffn(layer, z):
-        seen.append(layer)
+
+class Adding:
+    """Adds one to the output of layer 2's feed-forward network, nothing to an attention."""
+
+    def __init__(self):
+        self.seen = []
+
+    def ffn(self, layer, z):
+        self.seen += ["ffn", layer]
         return torch.ones_like(z) if layer == 2 else None
 
-    adapted = backbone.run(hidden, layout, 0, 3, ffn=ffn)
-    assert_close(adapted, backbone.run(hidden, layout, 0, 3) + 1.0)
-    assert seen == [0, 1, 2]
+    def attention(self, layer, z):
+        self.seen += ["attention", layer]
+
+
+class Shifting(Adding):
+    """Adds something to every attention's input."""
+
+    def attention(self, layer, z):
+        return 0.3 * z.roll(1, -1) + layer
+
+
+@pytest.mark.parametrize("kernel", ["plain", "sdpa", "flex"])
+@pytest.mark.parametrize("causal", [True, False])
+@settings(PROPERTY, max_examples=3)
+@given(rows=st.lists(IDS, min_size=1, max_size=4), source=st.integers(0, 2), data=st.data())
+def test_read_places_have_the_states_of_the_whole(backbone, kernel, causal, rows, source, data):
+    samples = [Encoded("a", i, Sample(id=str(i)), (row(r, source),)) for i, r in enumerate(rows)]
+    batch = collate(plan_packs(samples, 16, causal), backbone.spec.vocabulary)
+    used = torch.cat([t.tokens for t in batch.tasks.values()]).tolist()
+    read = torch.tensor(data.draw(st.lists(st.sampled_from(used), min_size=1, max_size=6)))
+    other = copy.copy(backbone)
+    other.kernel = kernel
+    found = []
+    for places in (None, read):
+        hidden = other.embed(batch.ids).detach().requires_grad_()
+        states = other.run(hidden, batch.layout, 0, 3, Shifting(), read=places)
+        states = states.flatten(0, 1)[read] if places is None else states
+        states.square().sum().backward()
+        found.append((states, hidden.grad))
+    assert_close(found[1][0], found[0][0])
+    torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-4, atol=1e-6)  # norms round gradients to float32
 
 
 def test_the_backbone_is_frozen_until_it_is_unfrozen():

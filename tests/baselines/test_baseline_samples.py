@@ -63,6 +63,13 @@ def test_rows_agree_with_the_samples(table: SampleTable) -> None:
         assert data.statistics[row].tolist() == list(sample.statistics.values())
 
 
+def test_some_rows_are_those_of_all(table: SampleTable) -> None:
+    rows = np.array([3, 7, 8, 60])
+    every, some = baseline_data(table), baseline_data(table, rows)
+    for name in ("label", "statistics", "time", "user", "item", "history_item", "history_outcome"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(every, name)[rows])
+
+
 def test_trivial_baselines_run_on_it(table: SampleTable) -> None:
     data = baseline_data(table)
     splits = table.splits

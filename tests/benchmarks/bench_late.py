@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -216,14 +216,20 @@ def tiny() -> tuple[Backbone, Any, list[BehaviourSample]]:
 
 
 def measure(
-    small: bool, requests: int, naive_rows: int, train: int, parts: Sequence[str], clock: Clock = time.perf_counter
+    small: bool,
+    requests: int,
+    naive_rows: int,
+    train: int,
+    parts: Sequence[str],
+    clock: Clock = time.perf_counter,
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """All tables."""
+    """All tables; `more`: settings of `tuning` for late interaction."""
     backbone, settings, samples = tiny() if small else real()
     task = load_task("ctr")
     common: dict[str, Any] = {"budget": 0.9, "prompts": 8, "adapter_layers": LATE, "init": "informed"}
     full = opened(task, settings, backbone, TuningConfig(**common))
-    late = opened(task, settings, backbone, TuningConfig(**common, late_layers=LATE))
+    late = opened(task, settings, backbone, TuningConfig(**{**common, **(more or {})}, late_layers=LATE))
     found: dict[str, Any] = {}
     for name, work in {
         "latency": lambda: latency(full, late, samples, naive_rows, clock),
@@ -258,6 +264,8 @@ def main() -> None:
     parser.add_argument("--naive", type=int, default=10, help="rows of the naive batch (its time is scaled to 100)")
     parser.add_argument("--train", type=int, default=48, help="samples of the tuning steps")
     parser.add_argument("--part", choices=PARTS, action="append", help="only these parts")
+    parser.add_argument("--late-prompts", action="store_true", help="soft prompts enter above the lower layers")
+    parser.add_argument("--summaries", type=int, default=0, help="summary tokens after each segment")
     parser.add_argument("--cpu", action="store_true", help="count this process's CPU time, for a machine in use")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
@@ -268,6 +276,7 @@ def main() -> None:
         asked.train,
         asked.part or PARTS,
         time.process_time if asked.cpu else time.perf_counter,
+        {"late_prompts": "late" if asked.late_prompts else "input", "segment_summaries": asked.summaries},
     )
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=2))

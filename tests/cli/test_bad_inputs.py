@@ -227,7 +227,9 @@ def test_a_pack_on_another_backbone(scoring, refused, other_backbone):
 
 def test_a_pack_whose_backbone_is_not_here(scoring, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "was tuned on backbone 'tiny', which is not found here: name its folder" in refused(*scoring[1])
+    said = refused(*scoring[1])
+    assert "was tuned on backbone 'tiny', which cannot be loaded (" in said
+    assert "its folder can be named with --backbone" in said
 
 
 def damage_tensors(pack: Path) -> None:

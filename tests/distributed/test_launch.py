@@ -16,13 +16,13 @@ from m6rec_core.cli.launch import (
     AccelerateFile,
     LaunchPlan,
     check_group,
-    group_size,
     launch,
     plan_launch,
     read_accelerate_file,
     relaunch_if_needed,
 )
 from m6rec_core.errors import ConfigError, RunError
+from m6rec_core.serving.processes import group_size
 
 HERE = LaunchPlan("here")
 

@@ -1,6 +1,6 @@
-"""Makes `late_rows.py` importable, also by the processes that tests start."""
+"""Makes `late_rows.py` and the task of `tests/model` importable."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "model")]

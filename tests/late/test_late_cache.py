@@ -16,8 +16,10 @@ import late_rows as kit
 import pytest
 import torch
 
+from m6rec_core.config import CacheConfig
 from m6rec_core.errors import ConfigError
 from m6rec_core.late.encoder import SegmentText
+from m6rec_core.late.opening import open_cache
 from m6rec_core.late.stores import DiskStore, RedisStore, StoreError
 from m6rec_core.late.values import DamagedValueError, from_bytes, restore, store, to_bytes
 from m6rec_core.tokens.tree import Piece
@@ -267,6 +269,71 @@ def test_a_full_disk_falls_back_to_computing(model, expected, tmp_path):
     assert cache.counts().faults > 0
     assert len(told) == 1
     assert "disk failed" in told[0]
+
+
+def test_a_folder_that_is_no_cache_is_told_once_counted_and_done_without(model, expected, tmp_path):
+    pytest.importorskip("lmdb")
+    (tmp_path / "states").mkdir()
+    (tmp_path / "states" / "data.mdb").write_bytes(b"this is no database" * 1000)
+    told: list[str] = []
+    cache = open_cache(CacheConfig(folder=str(tmp_path / "states"), memory_mb=1), model.backbone, told.append)
+    same(asked(cache, model), expected)
+    assert cache.counts().faults == len(told) == 1
+    assert "disk failed" in told[0]
+
+
+def truncated() -> Held:
+    """A store whose values all come back cut short."""
+    held = Held()
+    held.get = lambda digests: [None if held.values.get(d) is None else held.values[d][:-2] for d in digests]
+    return held
+
+
+@pytest.mark.parametrize("fault", ["gone", "truncated", "full"])
+def test_whatever_fails_the_answers_are_those_without_a_cache(fault, tmp_path):
+    from m6rec_core.model import TunedTask
+    from m6rec_core.testing import encode_samples, one_batch
+
+    model = kit.late_model()
+    tuned = TunedTask(kit.TASK, kit.SETTINGS, model.tunings["lines"], model.heads["lines"])
+    batch = one_batch(encode_samples("lines", tuned, kit.fixed_samples(), model.backbone), model.backbone)
+    plain = [answer.score for answer in model.predict(batch)["lines"]]
+    if fault == "full":
+        pytest.importorskip("lmdb")
+        store = DiskStore(tmp_path / "states", 20_000)
+    else:
+        store = Broken() if fault == "gone" else truncated()
+    told: list[str] = []
+    cache = kit.cache_of(model, memory=8 * 32 * 8, stores=[store], say=told.append)
+    model.segments = cache
+    for _ in range(3):
+        assert [answer.score for answer in model.predict(batch)["lines"]] == pytest.approx(plain, rel=1e-9)
+        cache._tiers[0].read_at = cache._tiers[0].write_at = 0.0
+    assert cache.counts().faults > 0
+    assert len(told) == 1
+
+
+def test_two_processes_fill_one_folder_and_each_reads_what_the_other_wrote(model, expected, tmp_path):
+    pytest.importorskip("lmdb")
+    from multiprocessing import get_context
+
+    def fill(number: int) -> None:
+        cache = kit.cache_of(model, stores=[DiskStore(tmp_path / "states", LIMIT)])
+        for text in TEXTS if number else TEXTS[::-1]:
+            asked(cache, model, [piece(text)])
+        same(asked(cache, model), expected)
+        cache.close()
+
+    processes = [get_context("fork").Process(target=fill, args=(number,)) for number in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    cache = kit.cache_of(model, stores=[DiskStore(tmp_path / "states", LIMIT)])
+    same(asked(cache, model), expected)
+    assert (cache.counts().computed, cache.counts().disk) == (0, 3)
+    cache.close()
 
 
 WRITER = """

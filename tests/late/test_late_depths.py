@@ -3,34 +3,83 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from m6rec_core.cli import main
-from m6rec_core.runs.depths import Depth, depth_table
+from m6rec_core.config import TuningConfig
+from m6rec_core.runs.depth_report import Point, depth_table
+from m6rec_core.runs.requests import Asked, EightBit
+
+KNOWN = [
+    "tuning.budget=0.9", "tuning.prompts=4", "training.precision=fp32", "training.pack_tokens=240", "shots=80",
+    "evaluation.rows=40", "evaluation.valid_rows=40", "evaluation.bootstrap=20", "training.max_steps=1",
+    "settings.sampling.history.events=1", "settings.sampling.history.stride=2",
+]  # fmt: skip
 
 
-def test_the_command_writes_a_table_and_a_picture(films, tmp_path, capsys):
-    known = [
-        "tuning.budget=0.9", "tuning.prompts=4", "training.precision=fp32", "training.pack_tokens=240", "shots=80",
-        "evaluation.rows=40", "evaluation.valid_rows=40", "evaluation.bootstrap=20", "training.max_steps=1",
-        "settings.sampling.history.events=1", "settings.sampling.history.stride=2",
-    ]  # fmt: skip
-    settings = [part for setting in known for part in ("--set", setting)]
-    depths = ["--layers", "0", "--layers", "1"]
+def bench(films, output, *more: str, code: int = 0) -> None:
+    settings = [part for setting in KNOWN for part in ("--set", setting)]
+    command = ["bench", "late", "--data", str(films.logs), "--backbone", str(films.backbone), "--output", str(output)]
     with pytest.raises(SystemExit) as done:
-        main(["bench", "late", "--data", str(films.logs), "--backbone", str(films.backbone), "--output",
-              str(tmp_path / "late"), *depths, *settings])  # fmt: skip
-    assert done.value.code == 0
-    found = json.loads((tmp_path / "late" / "late.json").read_text())
-    assert [depth["late_layers"] for depth in found["depths"]] == [0, 1]
-    assert all(depth["low"] <= depth["value"] <= depth["high"] for depth in found["depths"])
-    assert (tmp_path / "late" / "late.png").read_bytes().startswith(b"\x89PNG")
+        main([*command, "--requests", "12", "--full-requests", "3", *settings, *more])
+    assert done.value.code == code
+
+
+def test_points_are_tuned_taught_measured_and_gone_on_with(films, tmp_path, capsys):
+    output, depths = tmp_path / "late", ("--layers", "0", "--layers", "1")
+    bench(films, output, *depths, "--student", "--teach")
     assert "full model" in capsys.readouterr().out
+    found = json.loads((output / "late.json").read_text())["points"]
+    assert [(p["late_layers"], p["student_layers"]) for p in found] == [(0, 0), (1, 0), (0, 1)]
+    assert all(p["low"] <= p["value"] <= p["high"] for p in found)
+    assert [p["asked"]["requests"] for p in found] == [3, 12, 3]
+    late = found[1]
+    assert 0 < late["asked"]["hit_rate"] < 1
+    assert late["eight_bit"]["bytes_per_segment"] < 0.35 * late["asked"]["bytes_per_segment"]
+    assert found[0]["lost"] is None
+    assert late["lost"] == pytest.approx(found[0]["value"] - late["value"])
+    assert (output / "late.png").read_bytes().startswith(b"\x89PNG")
+    taught = json.loads((output / "student-1-0" / "pack" / "pack.json").read_text())["tuning"]
+    assert (taught["student_layers"], taught["teacher"]) == (1, str(output / "full-0" / "pack"))
+    capsys.readouterr()
+    bench(films, output, *depths, "--student", "--teach", "--resume")
+    assert capsys.readouterr().err.count("done before") == 3
+    assert json.loads((output / "late.json").read_text())["points"] == found
+    bench(films, tmp_path / "again", "--layers", "0", "--full", str(output / "full-0"), "--no-eight-bit")
+    again = json.loads((tmp_path / "again" / "late.json").read_text())["points"]
+    assert again[0]["value"] == pytest.approx(found[0]["value"], abs=1e-6)
+    capsys.readouterr()
+    bench(films, output, *depths, "--resume", "--set", "training.lr=0.5", code=2)
+    assert "other settings" in capsys.readouterr().err
+
+
+def point(late: int, value: float, p50: float, **more: object) -> Point:
+    cached = {"hit_rate": 0.9, "bytes_per_segment": 20_000.0, "segments": 7} if late else {}
+    return Point(late, 0, 0, 10, value, 0.6, 0.8, 5.0, Asked(100, 220.0, p50, 2 * p50, **cached), **more)
 
 
 def test_losses_and_ratios_are_against_the_full_model():
-    depths = [Depth(0, 10, 0.7, 0.6, 0.8, 90.0, 200.0, 5.0), Depth(3, 10, 0.65, 0.6, 0.7, 10.0, 200.0, 1.0)]
-    _, rows = depth_table(depths, "auc")
-    assert rows[1][3:6] == ["+0.0500", "10.0", "9.0"]
-    assert depth_table(depths[1:], "auc")[1][0][3] == ""
+    eight_bit = EightBit(0.649, 0.6, 0.7, 5_000.0)
+    late = point(3, 0.65, 10.0, eight_bit=eight_bit, lost=0.05, lost_low=0.02, lost_high=0.08)
+    points = [point(0, 0.7, 90.0), late]
+    _, rows = depth_table(points, "auc")
+    assert rows[1][:7] == ["K = 3", "10", "0.6500 [0.600, 0.800]", "+0.0500 [+0.0200, +0.0800]", "10.0", "20.0", "9.0"]
+    assert rows[1][7:] == ["90.0%", "20.0", "0.6490", "5.0", "5"]
+    assert rows[0][7:11] == ["", "", "", ""]
+    assert depth_table(points[1:], "auc")[1][0][6] == ""
+
+
+def test_seeds_become_one_line():
+    points = [point(3, 0.65, 10.0), replace(point(3, 0.67, 12.0), seed=1)]
+    _, rows = depth_table(points, "auc")
+    assert len(rows) == 1
+    assert rows[0][2] == "0.6600 (0.6500 to 0.6700) [0.600, 0.800]"
+    assert rows[0][4] == "11.0"
+
+
+def test_a_student_has_no_late_layers():
+    assert replace(point(0, 0.6, 1.0), student_layers=3).name == "student, 3 layers"
+    with pytest.raises(ValueError, match="exclude each other"):
+        TuningConfig(late_layers=1, student_layers=2)

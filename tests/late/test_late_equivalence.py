@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lines_task import sample_lists
 
 from m6rec_core.model import M6Rec
 from m6rec_core.testing import encode_samples, one_batch
@@ -20,6 +21,9 @@ CASES = [
     ("causal", {"segment_embeddings": "kind", "adapter_layers": "all"}),
     ("prefix", {"segment_embeddings": "recency"}),
     ("prefix", {"segment_embeddings": "none", "late_layers": 3}),
+    ("causal", {"segment_summaries": 2, "segment_embeddings": "recency"}),
+    ("prefix", {"segment_summaries": 1, "late_layers": 2, "adapter_layers": "all"}),
+    ("causal", {"adapter_places": ("ffn", "attention"), "adapter_layers": "all", "late_layers": 2}),
 ]
 
 
@@ -65,21 +69,31 @@ def by_hand(model: M6Rec, sample: Encoded) -> dict[tuple[str, int], torch.Tensor
         for ordinal in sorted(set(row.segments)):
             inside = [t for t, s in enumerate(row.segments) if s == ordinal]
             ids = [row.ids[t] for t in inside]
+            if ordinal in row.summaries:
+                parts.append(summed_up(model, parts[-1], len(ids)))
+                continue
             embedded = torch.stack([embedding(model, token) for token in ids])[None]
             if ids[0] < 0 and tuning.late_prompts:
                 parts.append(embedded[0])
                 continue
             mutual = not backbone.causal and inside[0] < row.source
             parts.append(backbone.run(embedded, plain_layout(len(ids), len(ids) if mutual else 0), 0, below,
-                                      ffn=tuning.ffn)[0])  # fmt: skip
+                                      tuning)[0])  # fmt: skip
         hidden = torch.cat(parts)
         if tuning.segments is not None:
             hidden = hidden + tuning.segments.embeddings[list(row.slots)]
         layout = plain_layout(len(row.ids), 0 if backbone.causal else row.source)
-        hidden = backbone.run(hidden[None], layout, below, backbone.spec.layers, ffn=tuning.ffn)[0]
+        hidden = backbone.run(hidden[None], layout, below, backbone.spec.layers, tuning)[0]
         places = [row.readout, *(t - 1 for t in row.scored if t > 0)]
         found[sample.sample.id, r] = backbone.final_norm(hidden[places])
     return found
+
+
+def summed_up(model: M6Rec, states: torch.Tensor, count: int) -> torch.Tensor:
+    """The definition: the mean direction, as large as the last state, and a learned vector each."""
+    sizes = [state.square().mean().sqrt() for state in states]
+    mean = sum(state / size for state, size in zip(states, sizes, strict=True)) / len(states)
+    return torch.stack([mean * sizes[-1] + model.tunings["lines"].summaries.embeddings[j] for j in range(count)])
 
 
 def embedding(model: M6Rec, token: int) -> torch.Tensor:
@@ -97,7 +111,7 @@ def plain_layout(length: int, mutual: int) -> Layout:
 
 @torch.no_grad()
 @PROPERTY
-@given(samples=kit.sample_lists(), budget=st.integers(20, 200))
+@given(samples=sample_lists(), budget=st.integers(20, 200))
 def test_one_pass_is_separate_segments_and_cached_and_merged(model, samples, budget):
     rows = encoded(model, samples)
     vocabulary = model.backbone.spec.vocabulary
@@ -123,14 +137,15 @@ def gradients(model: M6Rec, batch) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("prompts", ["input", "late"])
 def test_tuning_from_the_cache_has_the_gradients_of_one_pass(prompts):
-    model = kit.late_model(late_prompts=prompts)
+    model = kit.late_model(late_prompts=prompts, segment_summaries=2, adapter_places=("ffn", "attention"))
     batch = one_batch(encoded(model, kit.fixed_samples()), model.backbone, merged=True)
     model.segments = None
     expected = gradients(model, batch)
     model.segments = kit.cache_of(model)
     found = gradients(model, batch)
     assert found.keys() == expected.keys()
-    assert {"tunings.lines.soft.prompts", "tunings.lines.segments.embeddings"} < found.keys()
+    trained = {"soft.prompts", "segments.embeddings", "summaries.embeddings", "attention_adapters.layers.2.w2"}
+    assert {f"tunings.lines.{name}" for name in trained} < found.keys()
     for name, value in expected.items():
         # The norms of transformers round to float32, gradients too: one pass rounds each use of a prompt by itself.
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-4)

@@ -125,7 +125,7 @@ def test_logistic_regression_on_the_statistics_of_ml_100k():
     """protocols: label rating >= 4, time split 80/10/10, all test rows: AUC .751 from 1,000 rows on and more."""
     table = build_samples(read_logs(real("ml-100k")), SamplingConfig(), Labelled)
     check_leakage(table)
-    features = table.statistics.copy()
+    features = table.timeline.statistics.counts[table.event]
     features[:, :3] = np.log(features[:, :3] / (1 - features[:, :3]))
     features[:, 3:] = np.log1p(features[:, 3:])
     train, test = table.splits["train"], table.splits["test"]

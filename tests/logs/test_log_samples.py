@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from m6rec_core.config import HistoryRule, LabelRule, SamplingConfig, SplitRule
 from m6rec_core.errors import ConfigError, DataError, RegistryError
 from m6rec_core.logs import Logs, build_samples, check_label_hidden, check_leakage, rechorus_days, time_split
-from m6rec_core.logs.statistics import STATISTICS
+from m6rec_core.logs.statistics import COUNTED, STATISTICS
 from m6rec_core.text.domains import MOVIES
 from m6rec_core.types import BehaviourSample
 
@@ -61,6 +61,7 @@ def test_a_sample_holds_user_history_candidate_and_statistics():
     assert tuple(sample.statistics) == STATISTICS
     assert sample.statistics["item_count"] == 2
     assert sample.history[2].statistics["user_count"] == 2
+    assert tuple(sample.history[2].statistics) == COUNTED
     assert sample == Labelled.model_validate_json(sample.model_dump_json())
     assert table.sample(2).history[0] is sample.history[0]
     assert len(table) == 5
@@ -117,7 +118,8 @@ def test_choose_takes_whole_groups_of_exact_count():
 def test_cold_rows():
     table = build_samples(logs_of(ratings(200, moments=10_000)), SamplingConfig(), Labelled)
     index = table.splits["train"]
-    expected = (table.statistics[index, 3] < 5) | (table.statistics[index, 4] < 5)
+    counts = table.statistics(index)[:, 3:5]
+    expected = (counts < 5).any(axis=1)
     np.testing.assert_array_equal(table.cold(index, 5), expected)
     assert table.cold(index, 0).sum() == 0
 
@@ -224,3 +226,16 @@ def test_rechorus_days_drops_rare_users_and_counts_days():
     assert parts["train"].tolist() == list(range(17))
     assert parts["valid"].tolist() == [17, 18]
     assert parts["test"].tolist() == [19, 20]
+
+
+def test_one_by_one_equals_at_once_and_asks_for_what_it_needs():
+    logs = logs_of(ratings(300, moments=10_000))
+    whole, single = (build_samples(logs, SamplingConfig(), Labelled) for _ in range(2))
+    rows = whole.splits["test"]
+    assert single.samples(rows[:5]) == whole.samples(rows)[:5]
+    known = single.timeline.statistics.taste.kept[single.event]
+    assert np.isnan(known).sum() >= len(single) - 6
+    assert [single.sample(int(row)) for row in rows] == whole.samples(rows)
+    assert [single.sample_id(int(row)) for row in rows] == [sample.id for sample in whole.samples(rows)]
+    margins = [sample.statistics["taste_margin"] for sample in whole.samples(rows)]
+    np.testing.assert_array_equal(whole.statistics(rows)[:, 5], margins)

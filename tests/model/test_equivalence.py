@@ -2,82 +2,21 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import nn
+from lines_task import TASK, Lines, sample_lists
 
 from m6rec_core.config import TaskConfig, TuningConfig
 from m6rec_core.errors import M6RecError
-from m6rec_core.hookspecs import HOOK_API, hookimpl
 from m6rec_core.model import M6Rec
-from m6rec_core.registry import task_from_module
 from m6rec_core.testing import build_tuned, encode_samples, one_batch, tiny_backbone
 from m6rec_core.testing.building import perturb
 from m6rec_core.tokens.batching import Encoded, collate, plan_packs
-from m6rec_core.types import Prediction, Readout, Region, Sample, Segment, Serialized, TaskManifest, TextRow
 
-
-class Lines(Sample):
-    """Rows of (source lines, target line); the readout and the markers are the sample's own."""
-
-    rows: tuple[tuple[tuple[str, ...], str], ...]
-    markers: bool = False
-    readout: Readout = Readout.TARGET
-    label: bool | None = None
-
-
-class Answer(Prediction):
-    score: float
-
-
-class Head(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(32))
-
-
-def serialize_sample(sample, config):
-    rows = []
-    for source, target in sample.rows:
-        segments = [Segment(line, Region.BIDIRECTIONAL) for line in source]
-        segments.append(Segment(target, Region.AUTOREGRESSIVE, scored=True))
-        rows.append(TextRow(tuple(segments), sample.readout, sample.markers))
-    return Serialized(tuple(rows))
-
-
-def build_head(config, backbone):
-    return Head()
-
-
-def compute_loss(head, view):
-    scores = (view.hidden @ head.weight).square()
-    return scores.new_zeros(len(view.samples)).index_add(0, view.sample_of_row, scores)
-
-
-def decode(head, view, generate):
-    losses = compute_loss(head, view).tolist()
-    return [Answer(id=s.id, score=v) for s, v in zip(view.samples, losses, strict=True)]
-
-
-def lines_task():
-    module = ModuleType("lines")
-    module.MANIFEST = TaskManifest(
-        task="lines", summary="rows of lines", hook_api=(HOOK_API, HOOK_API), sample=Lines, prediction=Answer,
-        config=TaskConfig,
-    )  # fmt: skip
-    for hook in (serialize_sample, build_head, compute_loss, decode):
-        setattr(module, hook.__name__, hookimpl(hook))
-    return task_from_module(module)
-
-
-TASK = lines_task()
 ONE = TaskConfig(options=(" No", " Yes"), instruction="Will the user like it?")
 TWO = TaskConfig(options=(" bad", " so so", " good"), instruction="Something else altogether, and longer.")
-WORDS = ("Heat: liked\n", "Heat:", "Up: disliked\n", "A user.\n", "The Matrix, loved by most: liked\n")
 PROPERTY = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -90,25 +29,6 @@ def model(request):
     first = build_tuned(TASK, ONE, backbone, TuningConfig(budget=0.9, prompts=3), seed=1)
     second = build_tuned(TASK, TWO, backbone, TuningConfig(budget=0.9, prompts=5, adapter_layers=2, init="random"), 2)
     return M6Rec(backbone, {"one": perturb(first, 1), "two": perturb(second, 2)}).eval()
-
-
-@st.composite
-def sample_lists(draw: st.DrawFn) -> list[Lines]:
-    """Samples whose rows begin alike: lines of one user's history, one to three candidates each."""
-    history = draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=4))
-    samples = []
-    for i in range(draw(st.integers(1, 4))):
-        source = tuple(history[: draw(st.integers(1, len(history)))])
-        targets = draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=3))
-        samples.append(
-            Lines(
-                id=str(i),
-                rows=tuple((source, target) for target in targets),
-                markers=draw(st.booleans()),
-                readout=draw(st.sampled_from(list(Readout))),
-            )
-        )
-    return samples
 
 
 def encoded(model: M6Rec, name: str, samples: list[Lines]) -> list[Encoded]:

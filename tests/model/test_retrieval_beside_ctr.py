@@ -1,4 +1,4 @@
-"""Rows of retrieval and of ctr in one batch give what each gives alone (design 9.3), in float64."""
+"""Rows of retrieval, zero-shot and ctr in one batch give what each gives alone (design 9.3), in float64."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def film(number: int) -> Item:
 def test_alone_and_together(attention: str) -> None:
     ctr = pytest.importorskip("m6rec_plugin_ctr.plugin")
     retrieval = pytest.importorskip("m6rec_plugin_retrieval.plugin")
+    zeroshot = pytest.importorskip("m6rec_plugin_zeroshot.plugin")
     backbone = tiny_backbone(attention=attention)
     history = [
         tuple(Event(item=film(k), kind="rating", timestamp=1.0, liked=True) for k in range(n)) for n in (1, 2, 3)
@@ -33,17 +34,21 @@ def test_alone_and_together(attention: str) -> None:
             retrieval.MANIFEST.sample(id=str(n), user_id=f"u{n}", history=one, candidate=film(9 + n))
             for n, one in enumerate(history)
         ],
+        "zeroshot": [
+            zeroshot.MANIFEST.sample(id=str(n), context=("Babe", "Heat")[:n], choices=("Alien", "Speed"), label=n - 1)
+            for n in (1, 2)
+        ],
     }
-    plugins = {"ctr": ctr, "retrieval": retrieval}
+    plugins = {"ctr": ctr, "retrieval": retrieval, "zeroshot": zeroshot}
     tuned = {}
     for seed, (name, plugin) in enumerate(plugins.items()):
         user = {"user": "text", "markers": True} if attention == "prefix" else {"user": "events", "width": 16}
-        more = {"calibration": False} if name == "ctr" else user
+        more = {"ctr": {"calibration": False}, "retrieval": user, "zeroshot": {"normalise": "prior"}}[name]
         config = plugin.MANIFEST.config(domain=MOVIES, **more)
         tuned[name] = perturb(build_tuned(plugin, config, backbone, KIT_TUNING, seed), seed)
     model = M6Rec(backbone, tuned).eval()
     encoded = {name: encode_samples(name, tuned[name], samples, backbone) for name, samples in made.items()}
-    mixed = one_batch([*encoded["ctr"], *encoded["retrieval"]], backbone, merged=True)
+    mixed = one_batch([*encoded["zeroshot"], *encoded["ctr"], *encoded["retrieval"]], backbone, merged=True)
     together, losses = model.predict(mixed), model(mixed)
     for name, samples in encoded.items():
         alone = one_batch(samples, backbone)
@@ -54,4 +59,4 @@ def test_alone_and_together(attention: str) -> None:
 
 
 def _numbers(prediction: object) -> object:
-    return getattr(prediction, "vector", None) or getattr(prediction, "score", None)
+    return next(getattr(prediction, name) for name in ("vector", "scores", "score") if hasattr(prediction, name))

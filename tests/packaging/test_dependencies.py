@@ -18,6 +18,8 @@ FOLDERS = {
     "plugins/zeroshot": "src",
     "plugins/query-generation": "src",
     "plugins/product-design": "src",
+    "plugins/explanation": "src",
+    "plugins/conversation": "src",
 }
 USED_WITHOUT_IMPORT = {"gguf"}  # transformers imports it to read GGUF files
 OPTIONAL = {"tensorboard", "lmdb", "redis", "diffusers"}

@@ -23,6 +23,8 @@ FOLDERS = {
     "m6rec_plugin_zeroshot": "plugins/zeroshot",
     "m6rec_plugin_query_generation": "plugins/query-generation",
     "m6rec_plugin_product_design": "plugins/product-design",
+    "m6rec_plugin_explanation": "plugins/explanation",
+    "m6rec_plugin_conversation": "plugins/conversation",
 }
 LARGEST = 500_000
 
@@ -131,6 +133,14 @@ def test_metadata(wheels, name):
         (
             "m6rec_plugin_product_design",
             ["product-design = m6rec_plugin_product_design.plugin", "[m6rec.image_pipelines]", "[m6rec.commands]"],
+        ),
+        (
+            "m6rec_plugin_explanation",
+            ["explanation = m6rec_plugin_explanation.plugin", "[m6rec.datasets]", "[m6rec.domains]"],
+        ),
+        (
+            "m6rec_plugin_conversation",
+            ["conversation = m6rec_plugin_conversation.plugin", "[m6rec.datasets]", "[m6rec.commands]"],
         ),
     ],
 )

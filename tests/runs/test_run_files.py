@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 
 import pytest
 
 from m6rec_core.errors import RunError
-from m6rec_core.runs.files import CONFIG, METRICS, choose_output, replacing, write_json
+from m6rec_core.runs.files import CONFIG, METRICS, choose_output, write_json
 
 
 def make(folder, *names):
@@ -44,19 +43,6 @@ def test_a_folder_that_was_asked_for(tmp_path):
     assert choose_output(tmp_path / "new", "x", True) == tmp_path / "new"
     with pytest.raises(RunError, match="go on with --resume"):
         choose_output(unfinished, "x", False)
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "deep" / "file.txt"
-    with replacing(path) as partial:
-        partial.write_text("one")
-        assert not path.exists()
-    assert path.read_text() == "one"
-    assert path.stat().st_mode & 0o777 == 0o644
-    with pytest.raises(UnicodeEncodeError), replacing(path) as partial:
-        partial.write_text("half \ud800", encoding="utf-8")
-    assert path.read_text() == "one"
-    assert os.listdir(path.parent) == ["file.txt"]
 
 
 def test_json_has_no_infinities(tmp_path):

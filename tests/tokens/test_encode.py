@@ -104,3 +104,21 @@ def test_keys_are_equal_where_rows_agree():
     parted = encoder(2)(row(Segment("a", B), Segment("b", B), Segment("cd", A)))
     assert parted.ids == left.ids
     assert parted.keys[3:] != left.keys[3:]
+
+
+def test_summaries_follow_source_segments_that_recur_and_count_as_tokens():
+    asked = RowEncoder(TOKENIZER, 1, 64, "order", 2)
+    text = row(Segment("ab", B, droppable=True), Segment("c", B, cacheable=False), Segment("d", B), Segment("e", A))
+    encoded = asked(text)
+    a, b, c, d, e = (TOKENIZER.encode(x)[0] for x in "abcde")
+    first, second = 320 + 5, 320 + 6
+    assert encoded.ids == (-1, a, b, first, second, c, d, first, second, e)
+    assert encoded.segments == (0, 1, 1, 2, 2, 3, 4, 5, 5, 6)
+    assert encoded.summaries == (2, 5)
+    assert encoded.slots[1] == encoded.slots[3] == encoded.slots[4]  # the place of what it sums up
+    assert len({encoded.slots[i] for i in (1, 5, 6)}) == 3
+    assert encoded.source == 9
+    assert TOKENIZER.decode(encoded.ids).startswith("<prompt 0>ab<summary 0><summary 1>c")
+    assert RowEncoder(TOKENIZER, 1, 9, "order", 2)(text).ids == (-1, c, d, first, second, e)
+    source = asked(row(Segment("ab", B), Segment("e", A), readout=Readout.SOURCE))
+    assert source.ids[source.readout] == b

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m6rec_core.testing import tiny_tokenizer
+from m6rec_core.tokens import tokenizer
 from m6rec_core.tokens.markers import MARKER_COUNT, Marker
 from m6rec_core.tokens.tokenizer import TextTokenizer
 
@@ -49,3 +50,19 @@ def test_pieces_print_tokens_markers_and_prompts():
 
 def test_the_special_tokens_are_known():
     assert TOKENIZER.special_tokens() == {"<|endoftext|>": 0}
+
+
+def test_only_so_many_texts_are_remembered(monkeypatch):
+    monkeypatch.setattr(tokenizer, "REMEMBERED", 3)
+    asked = []
+    own = tiny_tokenizer()
+
+    class Counted:
+        def __call__(self, text, **options):
+            asked.append(text)
+            return own(text, **options)
+
+    few = TextTokenizer(Counted(), 320)
+    for text in ("a", "b", "c", "a", "d", "a", "b"):
+        assert few.encode(text) == TOKENIZER.encode(text)
+    assert asked == ["a", "b", "c", "d", "b"], "the one not asked for longest is forgotten"

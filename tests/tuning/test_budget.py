@@ -125,3 +125,11 @@ def test_a_mode_adds_to_the_one_before():
 def test_a_mode_never_shares_its_table():
     with pytest.raises(TypeError):
         MODES["prompt"] = MODES["option"]  # type: ignore[index]
+
+
+def test_adapters_on_the_attention_are_counted():
+    places = {asked: plan(TuningConfig(adapter_places=asked, adapter_layers=3, budget=0.5), SMOLLM2, 9, 2, 0)
+              for asked in (("ffn",), ("attention",), ("ffn", "attention"))}  # fmt: skip
+    one, two = places["ffn",].parameters, places["ffn", "attention"].parameters
+    assert places["attention",].parameters == one
+    assert two - one == 3 * 74_369

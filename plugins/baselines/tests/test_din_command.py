@@ -8,17 +8,27 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from m6rec_plugin_baselines.__main__ import run, settings_from
+from m6rec_plugin_baselines.__main__ import run
+from m6rec_plugin_baselines.commands import changed, ended
+from m6rec_plugin_baselines.din import DinSettings
 
-from m6rec_core.errors import ConfigError
+from m6rec_core.errors import ConfigError, DataError
 
 
 def test_settings_are_checked() -> None:
-    assert settings_from(["lr=0.5", "width=4"]).width == 4
+    assert changed(DinSettings(), ["lr=0.5", "width=4"]).width == 4
     with pytest.raises(ConfigError, match="no setting 'lrr'"):
-        settings_from(["lrr=1"])
+        changed(DinSettings(), ["lrr=1"])
     with pytest.raises(ConfigError, match="type int"):
-        settings_from(["width=wide"])
+        changed(DinSettings(), ["width=wide"])
+
+
+def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def mistaken() -> None:
+        raise DataError("nothing there")
+
+    assert (ended(mistaken), ended(lambda: None)) == (2, 0)
+    assert capsys.readouterr().err == "error: nothing there\n"
 
 
 def test_a_line_per_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

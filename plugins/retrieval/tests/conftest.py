@@ -62,7 +62,8 @@ class Small:
         given = [
             "tuning.budget=0.9", "tuning.prompts=4", "training.lr=0.01", "training.precision=fp32",
             "training.pack_tokens=240", "evaluation.bootstrap=20", "evaluation.baselines=[random,popularity]",
-            "training.max_steps=2", "settings.width=16", "settings.max_tokens=120", *settings,
+            "training.max_steps=2", "settings.width=16",
+            "settings.max_tokens=120", *settings,
         ]  # fmt: skip
         command = ["run", "--task", "retrieval", "--data", str(self.logs), "--backbone", str(self.backbone)]
         return [*command, "--output", str(output), *(part for one in given for part in ("--set", one))]

@@ -173,6 +173,12 @@ def test_an_encoder_without_a_memory_is_a_map_of_text():
     torch.testing.assert_close(encoder.items(components, found).norm(dim=1), torch.ones(12, dtype=torch.float64))
 
 
+def test_what_is_remembered_fits_a_small_backbone():
+    small = build_head(RetrievalConfig(domain=MOVIES, width=8), SPEC)
+    assert len(small.encoder.memory.vectors) == int(0.005 * SPEC.parameters) // 8
+    assert len(build_head(RetrievalConfig(domain=MOVIES, width=8, known_texts=5), SPEC).encoder.memory.vectors) == 5
+
+
 def test_another_seed_drops_and_orders_otherwise():
     found = []
     for seed in (1, 2):

@@ -103,6 +103,12 @@ def test_retrieve_from_an_index_and_a_file(retrieval_run, small, tmp_path, capsy
     code, _, err = call(capsys, *given, "--index", tmp_path / "other.index")
     assert code == 2
     assert "was built with task pack 000000000000" in err
+    vectors = tmp_path / "films.index" / "vectors.npy"
+    vectors.write_bytes(vectors.read_bytes()[:-1] + b"?")
+    code, _, err = call(capsys, *given, "--index", tmp_path / "films.index")
+    assert code == 2
+    assert "vectors.npy is damaged" in err
+    save_index(tmp_path / "films.index", StoredIndex(index, encoder.pack_hash), overwrite=True)
     users.write_text(json.dumps({"id": "new"}) + "\n")
     code, _, err = call(capsys, *given, "--index", tmp_path / "films.index")
     assert code == 2
@@ -139,6 +145,48 @@ def test_two_stages(retrieval_run, small, tmp_path, capsys):
     code, out, _ = call(capsys, *given, "--show", "2")
     assert code == 0
     assert "ranking score" in out
+    code, out, err = call(capsys, *(one if one != "u1" else "u99" for one in given))
+    assert code == 0, err
+    assert "user u99 has no history: the candidates are the most popular items" in out
     code, _, err = call(capsys, *(one if one != tmp_path / "ctr" / "pack" else retrieval_run / "pack" for one in given))
     assert code == 2
     assert "does not score candidates" in err
+
+
+ITEMS, EVENTS = "item_id,title\n", "user_id,item_id,timestamp\n"
+
+
+@pytest.mark.parametrize(
+    ("items", "events", "line"),
+    [
+        (ITEMS, EVENTS, "items.csv: the table is empty"),
+        (f"{ITEMS}a,x\na,y\n", f"{EVENTS}u,a,1\n", "items.csv, row 2, field 'item_id'"),
+        (f"{ITEMS}a,x\nb, \nc,z\n", f"{EVENTS}u,a,1\nu,b,2\nu,c,3\n", "item 'b' has no text"),
+        (f"{ITEMS}a,x\nb,y\n", f"{EVENTS}u,a,1\nu,b,2\n", "logs"),
+    ],
+    ids=["an empty catalogue", "an id twice", "no text", "too few events"],
+)
+def test_bad_logs_are_one_line_and_write_no_run(small, tmp_path, capsys, items, events, line):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "items.csv").write_text(items)
+    (logs / "events.csv").write_text(events)
+    (logs / "dataset.json").write_text('{"name": "bad", "domain": "movies"}')
+    code, _, err = call(capsys, *(str(logs) if one == str(small.logs) else one for one in small.run(tmp_path / "run")))
+    assert code == 2, err
+    said = [row for row in err.splitlines() if row.startswith("error: ")]
+    assert len(said) == 1
+    assert line in said[0]
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_pack_of_another_backbone_is_refused(retrieval_run, small, tmp_path, capsys):
+    from m6rec_core.testing import tiny_backbone, tiny_tokenizer
+
+    tiny_backbone(layers=2).decoder.save_pretrained(tmp_path / "other")
+    tiny_tokenizer().save_pretrained(tmp_path / "other")
+    given = ("retrieve", "--pack", retrieval_run / "pack", "--data", small.logs, "--user", "u1", "--backbone")
+    code, _, err = call(capsys, *given, tmp_path / "other")
+    assert code == 2
+    assert "was tuned on backbone" in err
+    assert len(err.strip().splitlines()) == 1

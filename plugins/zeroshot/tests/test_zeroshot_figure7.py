@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
+from click.testing import CliRunner
 from m6rec_plugin_zeroshot import figure7, rows
 from m6rec_plugin_zeroshot.derive import derive
 from m6rec_plugin_zeroshot.settings import ZeroshotConfig
@@ -46,7 +48,7 @@ def test_a_baseline_learns_from_as_many_samples_as_asked(logs):
 
 
 def metrics(data, shots, of=500):
-    model = {"auc": {"value": 0.5 + shots / 800, "low": 0.5, "high": 0.9}}
+    model = {"auc": {"value": 0.5 + shots / 800, "low": 0.5, "high": 1.0}}
     chance = {"auc": {"value": 0.5, "low": 0.5, "high": 0.5}}
     return {"protocol": {"data": data, "rows": {"train": {"used": shots, "of": of}}},
             "report": {"models": {"m6rec": model, "random": chance}}}  # fmt: skip
@@ -73,8 +75,76 @@ def test_finished_runs_are_read_and_not_repeated(tmp_path):
 def test_without_the_package_of_din_the_figure_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "entry_points", lambda group: ())
     told = []
-    assert figure7.din_points("films", tmp_path, [80], told.append) == []
+    assert list(figure7.din_points("films", tmp_path, 0, [80], told.append)) == []
     assert "no installed package offers the baseline din" in told[0]
+
+
+@pytest.fixture
+def whole(tmp_path, logs, monkeypatch):
+    """A folder with finished runs of 0, 80 and 400 shots, and DIN replaced by something quick that counts its fits."""
+    parts = derive(logs, ZeroshotConfig(domain=MOVIES), 0)
+    fitted = []
+
+    class Quick(Counting):
+        def fit_predict(self, data, train, valid, test, seed):
+            fitted.append(len(train))
+            return super().fit_predict(data, train, valid, test, seed)
+
+    for shots in (0, 80, 400):
+        finished(tmp_path / f"shots-{shots}", "films", shots)
+    run = tmp_path / "shots-0"
+    (run / "pack").mkdir()
+    (run / "pack" / "pack.json").write_text(json.dumps({"settings": {"domain": MOVIES.model_dump(mode="json")}}))
+    pd.DataFrame({"id": [sample.id for sample in parts["test"]]}).to_parquet(run / "predictions.parquet")
+    monkeypatch.setattr(rows, "baseline_of", lambda name: Quick())
+    material = rows.Material(*(tuple(parts[part]) for part in ("train", "valid", "test")))
+    monkeypatch.setattr(rows, "material", lambda data, folder: material)
+    return tmp_path, fitted, len(material.train)
+
+
+def draw_figure(folder, *more):
+    return CliRunner().invoke(
+        figure7.figure7, ["--data", "films", "--output", str(folder), *more], catch_exceptions=False
+    )
+
+
+def test_a_figure_that_was_cut_goes_on_point_by_point(whole, monkeypatch):
+    folder, fitted, train = whole
+    compare = rows.compare
+
+    def cut(rival, found, size, seed=0):
+        if size > 4:
+            raise KeyboardInterrupt
+        return compare(rival, found, size, seed)
+
+    asked = ("--din-rows", "all,4,8")
+    with monkeypatch.context() as patch:
+        patch.setattr(rows, "compare", cut)
+        assert draw_figure(folder, *asked).exit_code != 0
+    known = [(p["model"], p["rows"]) for p in json.loads((folder / "figure7.json").read_text())]
+    models = [("m6rec", 0), ("m6rec", 80), ("m6rec", 400), ("random", None)]
+    assert known == [*models, ("din", 4)]
+    first = len(fitted)
+    told = draw_figure(folder, *asked)
+    assert told.exit_code == 0
+    assert len(fitted) == first + 2, "the point of 4 was kept"
+    points = json.loads((folder / "figure7.json").read_text())
+    assert [(p["model"], p["rows"]) for p in points] == [*models, ("din", 4), ("din", 8), ("din", train)]
+    assert (folder / "figure7.png").read_bytes().startswith(b"\x89PNG")
+    assert f"din     {train}" in told.output
+    assert json.loads(draw_figure(folder, *asked, "--json").stdout) == points
+    assert len(fitted) == first + 2, "everything was kept"
+
+
+def test_points_of_other_samples_are_learned_again(whole):
+    folder, fitted, _ = whole
+    draw_figure(folder, "--din-rows", "4")
+    run = folder / "shots-0" / "predictions.parquet"
+    pd.read_parquet(run).iloc[1:].to_parquet(run)
+    (folder / "din-8.json").write_text("{")
+    first = len(fitted)
+    draw_figure(folder, "--din-rows", "4,8")
+    assert len(fitted) == first + 2
 
 
 def test_numbers_on_the_command_line():

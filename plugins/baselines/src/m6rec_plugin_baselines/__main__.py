@@ -6,37 +6,19 @@ python -m m6rec_plugin_baselines --data ml-100k --rows 2000 80000 --seeds 0 1 2 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
-import sys
 import time
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 from m6rec_core.baselines import BaselineData, BaselineResult, baseline_data
 from m6rec_core.baselines.data import IntArray
 from m6rec_core.config import HistoryRule, SamplingConfig
-from m6rec_core.errors import ConfigError, M6RecError
 from m6rec_core.logs import build_samples, locate, read_logs
 from m6rec_core.metrics import auc, gauc, log_loss
 from m6rec_core.types import BehaviourSample
+from m6rec_plugin_baselines.commands import changed, ended
 from m6rec_plugin_baselines.din import DinBaseline, DinSettings
-
-
-def settings_from(changes: Sequence[str]) -> DinSettings:
-    """Return the settings with `NAME=VALUE` changes. ConfigError for an unknown name or a value of the wrong type."""
-    types = {name: type(value) for name, value in dataclasses.asdict(DinSettings()).items()}
-    values: dict[str, Any] = {}
-    for change in changes:
-        name, _, text = change.partition("=")
-        if name not in types:
-            raise ConfigError(f"--set {change}: DIN has no setting {name!r} (it has: {', '.join(types)})")
-        try:
-            values[name] = types[name](text)
-        except ValueError as error:
-            raise ConfigError(f"--set {change}: expected a value of type {types[name].__name__}") from error
-    return dataclasses.replace(DinSettings(), **values)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -63,7 +45,7 @@ def measured(data: BaselineData, index: IntArray, found: BaselineResult) -> dict
 def run(arguments: Sequence[str] | None = None) -> None:
     """Read the logs, train once per number of rows and seed, print a line for each."""
     asked = _arguments(arguments)
-    baseline = DinBaseline(statistics=asked.statistics, settings=settings_from(asked.set))
+    baseline = DinBaseline(statistics=asked.statistics, settings=changed(DinSettings(), asked.set))
     logs = read_logs(locate(asked.data))
     table = build_samples(logs, SamplingConfig(history=HistoryRule(events=asked.history)), BehaviourSample)
     data, splits = baseline_data(table), table.splits
@@ -76,15 +58,5 @@ def run(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(line | {"info": dict(found.info)}), flush=True)
 
 
-def main() -> int:
-    """Run, and print an error the user can cure as one line."""
-    try:
-        run()
-    except M6RecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(ended(run))

@@ -11,16 +11,16 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from m6rec_core.baselines import TRIVIAL_RETRIEVERS, FittedRetriever, RetrievalRows, Retriever
 from m6rec_core.baselines.full_ranking import full_ranking
 from m6rec_core.baselines.retrieval import retrieval_data, retrieval_rows
-from m6rec_core.errors import ConfigError, M6RecError
+from m6rec_core.errors import ConfigError
 from m6rec_core.logs import catalogue, leave_one_out, locate, read_logs, unseen_items
 from m6rec_core.logs.leave_one_out import BoolArray
 from m6rec_core.metrics.evidence import intervals
 from m6rec_core.metrics.retrieval import catalogue_coverage, hit_rate, mrr, ndcg
+from m6rec_plugin_baselines.commands import changed, ended
 from m6rec_plugin_baselines.retrievers import (
     SASREC_BCE,
     SASREC_CE,
@@ -45,17 +45,7 @@ def chosen_model(name: str, changes: Sequence[str]) -> Retriever:
         return model
     if not isinstance(model, NextItemRetriever):
         raise ConfigError(f"--set {changes[0]}: {name} has no settings")
-    types = {key: type(value) for key, value in dataclasses.asdict(model.settings).items()}
-    values: dict[str, Any] = {}
-    for change in changes:
-        key, _, text = change.partition("=")
-        if key not in types:
-            raise ConfigError(f"--set {change}: there is no setting {key!r} (there are: {', '.join(types)})")
-        try:
-            values[key] = text.lower() in ("1", "true", "yes") if types[key] is bool else types[key](text)
-        except ValueError as error:
-            raise ConfigError(f"--set {change}: expected a value of type {types[key].__name__}") from error
-    return dataclasses.replace(model, settings=dataclasses.replace(model.settings, **values))
+    return dataclasses.replace(model, settings=changed(model.settings, changes))
 
 
 def measured(
@@ -115,15 +105,5 @@ def run(arguments: Sequence[str] | None = None) -> None:
             print(json.dumps(line | {"seconds": round(time.perf_counter() - started, 1)}), flush=True)
 
 
-def main() -> int:
-    """Run, and print an error the user can cure as one line."""
-    try:
-        run()
-    except M6RecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(ended(run))

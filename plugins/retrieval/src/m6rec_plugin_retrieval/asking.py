@@ -18,6 +18,7 @@ from m6rec_plugin_retrieval.derive import popular, window
 from m6rec_plugin_retrieval.encoding import ItemEncoder
 from m6rec_plugin_retrieval.index import ExactIndex, VectorIndex, load_index
 from m6rec_plugin_retrieval.sample import RetrievalSample
+from m6rec_plugin_retrieval.serialize import check_texts
 from m6rec_plugin_retrieval.settings import RetrievalConfig
 
 
@@ -55,6 +56,7 @@ def open_shelf(encoder: ItemEncoder, index: Path | None, logs: Logs | None) -> S
     if not items:
         source = logs.source if logs is not None else "--data"
         raise DataError(f"{source}: the catalogue is empty; give items, or an --index")
+    check_texts(logs.source if logs is not None else "--data", list(items.values()))
     return Shelf(ExactIndex.of(list(items), encoder.encode(list(items.values()))), items, counts)
 
 

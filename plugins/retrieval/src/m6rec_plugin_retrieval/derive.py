@@ -16,7 +16,7 @@ from m6rec_core.logs.schema import Logs
 from m6rec_core.logs.statistics import IntArray
 from m6rec_core.types import BehaviourSample, Event, Item, Sample
 from m6rec_plugin_retrieval.sample import RetrievalSample
-from m6rec_plugin_retrieval.serialize import POPULARITY
+from m6rec_plugin_retrieval.serialize import POPULARITY, check_texts
 from m6rec_plugin_retrieval.settings import RetrievalConfig
 
 BoolArray = NDArray[np.bool_]
@@ -38,10 +38,12 @@ class Split:
 
 
 def split_logs(logs: Logs, config: RetrievalConfig, seed: int) -> Split:
-    """Cut logs as the settings say. Raises DataError where nobody has three events or the catalogue is empty."""
+    """Cut logs as the settings say. Raises DataError where nobody has three events, for an empty catalogue, and for an
+    item without text."""
     items = catalogue(logs)
     if not items:
         raise DataError(f"{logs.source}: the catalogue is empty; retrieval needs items to rank")
+    check_texts(logs.source, items)
     left = leave_one_out(logs)
     unseen = unseen_items(left, config.unseen_share, seed)
     flat = np.concatenate([np.zeros(0, dtype=np.int64), *left.train_items(unseen)])

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -106,7 +107,7 @@ def _optimizer(encoder: EventEncoder) -> torch.optim.Optimizer:
     """AdamW; the memory is not drawn to zero, or rare texts would lose what little is known of them."""
     memory = list(encoder.memory.parameters())
     others = [value for name, value in encoder.named_parameters() if not name.startswith("memory.")]
-    groups = [{"params": others}, {"params": memory, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": memory, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=RATE, weight_decay=DECAY)
 
 

@@ -19,6 +19,11 @@ from m6rec_plugin_retrieval.sample import RetrievalPrediction, RetrievalSample
 from m6rec_plugin_retrieval.settings import RetrievalConfig
 from m6rec_plugin_retrieval.start import fitted
 
+KNOWN_TEXTS = 4096
+"""So many texts are remembered unless the settings say otherwise."""
+KNOWN_SHARE = 0.005
+"""Of the backbone's parameters: half of what a task may add (paper 3.2) is left to the rest."""
+
 
 class VectorHead(Protocol):
     """What turns the states of a view into vectors of length 1."""
@@ -84,9 +89,10 @@ class EventsHead(nn.Module):
     def __init__(self, config: RetrievalConfig, backbone: BackboneSpec) -> None:
         """Build the encoder; `fit` trains it. The seed of the fit follows from the global generator, as weights do."""
         super().__init__()
-        self.encoder = EventEncoder(
-            backbone.hidden, config.width, config.longest, config.temperature, config.known_texts
-        )
+        known = config.known_texts
+        if known is None:
+            known = min(KNOWN_TEXTS, int(KNOWN_SHARE * backbone.parameters) // config.width)
+        self.encoder = EventEncoder(backbone.hidden, config.width, config.longest, config.temperature, known)
         self.config = config
         self._seed = int(torch.randint(2**31, ()))
 

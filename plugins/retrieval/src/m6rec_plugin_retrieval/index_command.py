@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import click
 from m6rec_core.errors import DataError
 
 if TYPE_CHECKING:
+    from m6rec_core.serving.processes import Processes
     from m6rec_core.types import Item
     from m6rec_plugin_retrieval.encoding import ItemEncoder
     from m6rec_plugin_retrieval.index import EncodedCatalogue, IndexManifest
@@ -45,6 +47,11 @@ def index() -> None:
 @click.option("--threads", type=click.IntRange(min=1), default=1, help="Above 1 the graph is not the same twice.")
 @BACKBONE
 @BATCH
+@click.option(
+    "--num-processes",
+    type=click.IntRange(min=1),
+    help="Processes to run on (default: your accelerate config, or 1).",
+)
 @click.option("--force", is_flag=True, help="Replace an index at --output.")
 @JSON
 def build(  # noqa: PLR0913, PLR0917 - one parameter per option
@@ -58,20 +65,37 @@ def build(  # noqa: PLR0913, PLR0917 - one parameter per option
     threads: int,
     backbone: str | None,
     batch: int,
+    num_processes: int | None,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Encode all items with a task pack and index their vectors. Items encoded before are not encoded again."""
+    """Encode all items with a task pack and index their vectors. Items encoded before are not encoded again, also after
+    an interruption: what is done is kept batch by batch.
+    """
+    from m6rec_core.cli.launch import relaunch_if_needed
+
+    code = relaunch_if_needed(sys.argv[1:], num_processes)
+    if code is not None:
+        sys.exit(code)
+
+    from m6rec_core.serving.processes import joined
     from m6rec_plugin_retrieval.index import HnswSettings, StoredIndex, build_index, save_index
     from m6rec_plugin_retrieval.index.files import INDEX_FILES
     from m6rec_plugin_retrieval.index.folders import check_replaceable
 
     check_replaceable(output, INDEX_FILES if force else None)
+    processes = joined()
     encoder = _open(pack, backbone)
-    store = _store(encoder, encoded, output)
-    ids, digests, fresh = _encode_all(encoder, store, items, batch)
+    with processes.main_first():
+        store = _store(encoder, encoded, output)
+    ids, digests, fresh = _encode_all(encoder, store, items, batch, processes)
     if not ids:
         raise DataError(f"{items} holds no items: give at least one")
+    processes.wait()
+    if not processes.main:
+        return
+    if processes.size > 1:
+        store = _store(encoder, encoded, output)  # with what the other processes wrote
     vectors = store.vectors(digests)
     settings = HnswSettings(threads=threads) if threads > 1 else None
     made, recall = build_index(ids, vectors, target, top, backend, settings=settings)
@@ -99,12 +123,13 @@ def add(
     as_json: bool,
 ) -> None:
     """Add items to the index PATH."""
+    from m6rec_core.serving.processes import Processes
     from m6rec_plugin_retrieval.index import load_index, save_index
 
     encoder = _open(pack, backbone)
     stored = load_index(path, encoder.pack_hash)
     store = _store(encoder, encoded, path)
-    ids, digests, fresh = _encode_all(encoder, store, items, batch)
+    ids, digests, fresh = _encode_all(encoder, store, items, batch, Processes())
     vectors = store.vectors(digests)
     old = [row for row, item in enumerate(ids) if item in stored.index] if update else []
     new = sorted(set(range(len(ids))) - set(old))
@@ -157,15 +182,19 @@ def _store(encoder: ItemEncoder, encoded: Path | None, output: Path) -> EncodedC
 
 
 def _encode_all(
-    encoder: ItemEncoder, store: EncodedCatalogue, source: Path, batch: int
+    encoder: ItemEncoder, store: EncodedCatalogue, source: Path, batch: int, processes: Processes
 ) -> tuple[list[str], list[bytes], int]:
-    """Encode what the store lacks, a shard per batch; return ids, digests of their texts, and how many were encoded."""
+    """Encode what the store lacks, a shard per batch; return ids, digests of their texts, and how many were encoded.
+
+    The processes of a group read the same items and deal the shards among themselves in their order, so that none has
+    to ask another.
+    """
     from m6rec_plugin_retrieval.index.catalogue import digest
 
     ids: list[str] = []
     digests: list[bytes] = []
     seen: set[str] = set()
-    fresh = 0
+    fresh = shards = 0
     for items, texts in _with_texts(encoder, source, batch):
         for item in items:
             if item.item_id in seen:
@@ -173,8 +202,11 @@ def _encode_all(
             seen.add(item.item_id)
         by_id = {item.item_id: item for item in items}
         todo = store.missing((item.item_id, text) for item, text in zip(items, texts, strict=True))
-        if todo:
+        if todo and shards % processes.size == processes.rank:
             store.write_shard(todo, encoder.encode([by_id[name] for name, _ in todo]))
+        elif todo:
+            store.expect(todo)
+        shards += bool(todo)
         fresh += len(todo)
         ids += by_id
         digests += map(digest, texts)
@@ -183,13 +215,10 @@ def _encode_all(
 
 def _with_texts(encoder: ItemEncoder, source: Path, batch: int) -> Iterator[tuple[list[Item], list[str]]]:
     from m6rec_plugin_retrieval.index import read_items
+    from m6rec_plugin_retrieval.serialize import check_texts
 
     for items in read_items(source, batch):
-        for item in items:
-            if not any(value.strip() for value in item.fields.values()):
-                raise DataError(
-                    f"{source}: item {item.item_id!r} has no text: fill at least one column, or leave it out"
-                )
+        check_texts(source, items)
         yield items, encoder.texts(items)
 
 

@@ -12,6 +12,8 @@ event is one segment of the user's row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from m6rec_core.config import Domain
 from m6rec_core.errors import ConfigError, DataError
 from m6rec_core.text.phrasing import rate_adjective, short_item, user_phrase
@@ -44,6 +46,13 @@ def item_text(item: Item, config: RetrievalConfig) -> str:
     if config.domain is None:
         raise ConfigError("the settings name no domain; set settings.domain or give the data set one in dataset.json")
     return "".join(segment.text for segment in _item(item, config, config.domain).segments).strip()
+
+
+def check_texts(source: object, items: Sequence[Item]) -> None:
+    """Raise DataError naming the first item that has no text at all: nothing can be said of it."""
+    for item in items:
+        if not any(value.strip() for value in item.fields.values()):
+            raise DataError(f"{source}: item {item.item_id!r} has no text: fill at least one column, or leave it out")
 
 
 def _user(sample: RetrievalSample, config: RetrievalConfig, domain: Domain) -> TextRow:

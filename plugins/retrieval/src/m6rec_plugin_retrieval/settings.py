@@ -23,7 +23,8 @@ class RetrievalConfig(TaskConfig):
     once however often it recurs, read by a small causal encoder (`m6rec_plugin_retrieval.event_encoder`); "text" writes
     the latest titles as one text. `fit_epochs`, `fit_dropout`: of the encoder's fit to the frozen states
     (`m6rec_plugin_retrieval.event_fit`). `known_texts`: at most so many texts of training, the most frequent ones, are
-    remembered beyond what their states say (`m6rec_plugin_retrieval.text_memory`); `fit_forget`: the share of them that
+    remembered beyond what their states say (`m6rec_plugin_retrieval.text_memory`); None: 4,096, or fewer where that is
+    more than .5 % of the backbone's parameters. `fit_forget`: the share of them that
     a step of the fit forgets, so that items without a memory are scored as well.
 
     Text of users ("text"): one line per event with the title, and `event_year`, `event_genres`, `event_words` (how the
@@ -45,7 +46,7 @@ class RetrievalConfig(TaskConfig):
     fit_epochs: int = Field(default=EPOCHS, ge=0)
     fit_dropout: float = Field(default=0.2, ge=0, lt=1)
     fit_forget: float = Field(default=0.3, ge=0, lt=1)
-    known_texts: int = Field(default=4096, ge=0)
+    known_texts: int | None = Field(default=None, ge=0)
     width: int = Field(default=128, ge=2)
     temperature: float = Field(default=0.07, gt=0)
     markers: bool = False

@@ -29,7 +29,7 @@ class TextMemory(nn.Module):
         super().__init__()
         self.register_buffer("keys", torch.zeros(size, min(KEY, components)))
         self.register_buffer("filled", torch.zeros(size, dtype=torch.bool))
-        self.vectors = nn.Parameter(torch.zeros(size, width))
+        self.vectors = nn.Parameter(torch.zeros(size, width), requires_grad=size > 0)
 
     @torch.no_grad()
     def remember(self, components: Tensor) -> None:

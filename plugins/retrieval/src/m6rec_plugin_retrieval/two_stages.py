@@ -100,6 +100,6 @@ def candidate_samples(ranker: Opened, logs: Logs, user_id: str, items: Sequence[
     )  # fmt: skip
     whole = replace(logs, events=pd.concat([frame, asked]))
     table = build_samples(whole, sampling, manifest.sample, manifest.label_field)
-    samples = [table.sample(int(row)) for row in np.flatnonzero(table.time == now)]
+    samples = table.samples(np.flatnonzero(table.time == now))
     by_item = {sample.candidate.item_id: sample for sample in samples}
     return [by_item[item.item_id] for item in items]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from m6rec_core.errors import ConfigError, DataError, RunError
+from m6rec_core.files import replacing
 
 FIGURE, TABLE = "figure7.png", "figure7.json"
 RIVAL = "din"
@@ -49,17 +49,22 @@ def figure7(
 ) -> None:
     """Draw Figure 7 of the paper: AUC of the clicked item among random ones, as table and picture.
 
-    The runs are kept under --output; those that are finished are not repeated.
+    Every point is kept under --output as soon as it is known, and table and picture have what there is so far: after an
+    interruption the same command goes on.
     """
     from m6rec_plugin_zeroshot.asking import say
 
     counts = sorted(set(_counts("--shots", shots)))
     folder = output or Path("runs") / f"figure7-{Path(data).name}"
-    runs = {count: run_of(folder / f"shots-{count}", data, backbone, count, assignments) for count in counts}
+    runs: dict[int, dict[str, Any]] = {}
+    for count in counts:
+        runs[count] = run_of(folder / f"shots-{count}", data, backbone, count, assignments)
+        keep(points_of(runs), folder, data)
     points = points_of(runs)
-    points += din_points(data, folder / f"shots-{counts[0]}", _counts("--din-rows", din_rows, whole=True), say)
-    write_whole(folder / TABLE, json.dumps([_as_json(point) for point in points], indent=2).encode() + b"\n")
-    draw(points, folder / FIGURE, data)
+    for point in din_points(data, folder, counts[0], _counts("--din-rows", din_rows, whole=True), say):
+        if point not in points:
+            points.append(point)
+        keep(points, folder, data)
     if as_json:
         click.echo((folder / TABLE).read_text(encoding="utf-8"), nl=False)
         return
@@ -96,32 +101,56 @@ def run_of(folder: Path, data: str, backbone: str | None, shots: int, assignment
 def points_of(runs: Mapping[int, Mapping[str, Any]]) -> list[Point]:
     """The model at each number of shots, and the rivals of the first run."""
     points = []
-    for count, metrics in runs.items():
+    for metrics in runs.values():
         report = metrics["report"]
-        points.append(_point("m6rec", count, report["models"]["m6rec"]["auc"]))
+        points.append(_point("m6rec", metrics["protocol"]["rows"]["train"]["used"], report["models"]["m6rec"]["auc"]))
     first = next(iter(runs.values()))["report"]["models"]
     return points + [_point(name, None, found["auc"]) for name, found in first.items() if name != "m6rec"]
 
 
-def din_points(data: str, folder: Path, counts: Sequence[int | None], say: Any) -> list[Point]:
-    """DIN on the test samples of the run in `folder`, for each number of training samples (None: all there are).
+def keep(points: Sequence[Point], folder: Path, data: str) -> None:
+    """Write table and picture of what is known so far."""
+    write_whole(folder / TABLE, json.dumps([asdict(point) for point in points], indent=2).encode() + b"\n")
+    draw(points, folder / FIGURE, data)
 
-    Empty, and said, where no package offers a baseline of that name.
+
+def din_points(
+    data: str, folder: Path, shots: int, counts: Sequence[int | None], say: Callable[[str], None]
+) -> Iterator[Point]:
+    """Yield DIN on the test samples of the run with `shots` in `folder`, for each number of training samples (None: all
+    there are), the smallest first. A point that was reached before with the same samples is read, not learned again.
+
+    None at all, and said, where no package offers a baseline of that name.
     """
-    from m6rec_plugin_zeroshot.rows import baseline_of, compare, material
+    from m6rec_plugin_zeroshot.rows import Material, baseline_of, compare, identity, material
 
     rival = baseline_of(RIVAL)
     if rival is None:
         say(f"no installed package offers the baseline {RIVAL}: the figure has none (m6rec-plugin-baselines has one)")
-        return []
-    found = material(data, folder)
-    sizes = sorted({min(count or len(found.train), len(found.train)) for count in counts})
-    points = []
-    for size in sizes:
-        interval = compare(rival, found, size)
-        points.append(Point(RIVAL, size, interval.value, interval.low, interval.high))
-        say(f"{RIVAL}, {size:,} training samples: auc {interval.value:.3f}")
-    return points
+        return
+    run = folder / f"shots-{shots}"
+    name = identity(data, run)
+    found: Material | None = None
+    for count in sorted(set(counts), key=lambda count: (count is None, count)):
+        file = folder / f"{RIVAL}-{'all' if count is None else count}.json"
+        point = kept_point(file, name)
+        if point is None:
+            found = found or material(data, run)
+            size = len(found.train) if count is None else min(count, len(found.train))
+            interval = compare(rival, found, size)
+            point = Point(RIVAL, size, interval.value, interval.low, interval.high)
+            write_whole(file, json.dumps({"samples": name, **asdict(point)}, indent=2).encode() + b"\n")
+        say(f"{RIVAL}, {point.rows or 0:,} training samples: auc {point.auc:.3f}")
+        yield point
+
+
+def kept_point(file: Path, name: str) -> Point | None:
+    """The point in `file`, None where there is none, or it is damaged or of other samples than `name`."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return Point(**{field.name: found[field.name] for field in fields(Point)}) if found["samples"] == name else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def draw(points: Sequence[Point], path: Path, data: str) -> None:
@@ -156,10 +185,8 @@ def draw(points: Sequence[Point], path: Path, data: str) -> None:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that is complete as soon as it has its name. Raises DataError when the disk refuses."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}-{os.getpid()}")
-        partial.write_bytes(content)
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_bytes(content)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
 
@@ -180,7 +207,3 @@ def _counts(option: str, text: str, whole: bool = False) -> list[Any]:
 
 def _point(model: str, rows: int | None, found: Mapping[str, float]) -> Point:
     return Point(model, rows, found["value"], found["low"], found["high"])
-
-
-def _as_json(point: Point) -> dict[str, Any]:
-    return {"model": point.model, "rows": point.rows, "auc": point.auc, "low": point.low, "high": point.high}

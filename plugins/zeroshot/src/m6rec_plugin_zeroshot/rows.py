@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from m6rec_core.errors import DataError
 from m6rec_core.logs.datasets import locate
 from m6rec_core.logs.reading import read_logs
 from m6rec_core.logs.sample_folder import find_files, open_sample_folder
+from m6rec_core.logs.statistics import STATISTICS
 from m6rec_core.metrics import METRICS, Bootstrap, Interval, MetricInput, bootstrap_interval
 from m6rec_core.types import Sample
 from m6rec_plugin_zeroshot.derive import derive
@@ -65,6 +67,15 @@ def material(data: str, folder: Path) -> Material:
     return Material(train, valid, test)
 
 
+def identity(data: str, folder: Path) -> str:
+    """A digest of what a comparison model learns from and is scored on: data, settings, test samples of a run."""
+    import pandas as pd
+
+    card = json.loads((folder / "pack" / "pack.json").read_text(encoding="utf-8"))
+    ids = sorted(set(pd.read_parquet(folder / "predictions.parquet", columns=["id"])["id"]))
+    return sha256(json.dumps([data, card["settings"], TARGETS, ids], sort_keys=True).encode()).hexdigest()
+
+
 def compare(rival: Baseline, found: Material, size: int, seed: int = 0) -> Interval:
     """Return the pooled AUC on the test samples of a baseline that learns from `size` training samples."""
     order = np.random.default_rng(seed).permutation(len(found.train))[:size]
@@ -98,7 +109,7 @@ def baseline_rows(samples: Sequence[ChoiceSample]) -> tuple[BaselineData, NDArra
     own = history[sample_of]
     data = BaselineData(
         label=np.array(label),
-        statistics=np.tile(np.array([0.5, 0.5, 0.5, 0.0, 0.0]), (len(sample_of), 1)),
+        statistics=np.tile([0.5 if name.endswith("_rate") else 0.0 for name in STATISTICS], (len(sample_of), 1)),
         time=np.zeros(len(sample_of)),
         user=np.array([users[s.user_id] for s in samples], dtype=np.int64)[sample_of],
         item=np.array([items[choice.id] for s in samples for choice in s.choices], dtype=np.int64),

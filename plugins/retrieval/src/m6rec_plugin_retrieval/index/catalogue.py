@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from m6rec_core.files import replacing
 from m6rec_plugin_retrieval.index.errors import VectorIndexError
 from m6rec_plugin_retrieval.index.vectors import Vectors, unit_vectors
 
@@ -40,6 +40,7 @@ class EncodedCatalogue:
         self._width = width
         self._places: dict[bytes, tuple[int, int]] = {}
         self._shards: list[Path] = []
+        self._expected: set[bytes] = set()
         self._check_manifest(pack_hash)
         for file in sorted(path.glob("part-*.parquet")):
             try:
@@ -58,10 +59,14 @@ class EncodedCatalogue:
         found = []
         for item, text in items:
             key = digest(text)
-            if key not in self._places and key not in wanted:
+            if key not in self._places and key not in self._expected and key not in wanted:
                 wanted.add(key)
                 found.append((item, text))
         return found
+
+    def expect(self, items: Iterable[tuple[str, str]]) -> None:
+        """Take note that another process encodes these (id, text) pairs: they are no longer missing, nor here yet."""
+        self._expected.update(digest(text) for _, text in items)
 
     def write_shard(self, items: Sequence[tuple[str, str]], vectors: NDArray[Any]) -> None:
         """Store the vectors [n, width] of (id, text) pairs: all of them or, where it fails, none.
@@ -78,14 +83,11 @@ class EncodedCatalogue:
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(checked.ravel()), self._width),
         }
         file = self._path / f"part-{len(self._shards):06d}-{uuid.uuid4().hex[:8]}.parquet"
-        partial = file.with_name(f".{file.name}.partial")
         try:
-            pq.write_table(pa.table(columns), partial)
-            os.replace(partial, file)
+            with replacing(file) as partial:
+                pq.write_table(pa.table(columns), partial)
         except OSError as error:
             raise VectorIndexError(f"cannot write {file}: {error}: free some space and run again") from error
-        finally:
-            partial.unlink(missing_ok=True)
         self._remember(file, digests)
 
     def vectors(self, digests: Sequence[bytes]) -> Vectors:
@@ -124,9 +126,8 @@ class EncodedCatalogue:
             if not file.exists():
                 if any(self._path.iterdir()):
                     raise VectorIndexError(f"{self._path} is not a store of encoded items: choose another folder")
-                partial = file.with_name(f".{file.name}.partial")
-                partial.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-                os.replace(partial, file)
+                with replacing(file) as partial:
+                    partial.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
             found = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise VectorIndexError(f"{file} cannot be read or written: {error}: choose another folder") from error

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from m6rec_core.files import sha256_of
 from m6rec_plugin_retrieval.index.errors import VectorIndexError
 from m6rec_plugin_retrieval.index.exact import ExactIndex
-from m6rec_plugin_retrieval.index.folders import sha256_of, whole_folder
+from m6rec_plugin_retrieval.index.folders import index_folder
 from m6rec_plugin_retrieval.index.hnsw import HnswIndex, HnswSettings
 from m6rec_plugin_retrieval.index.protocol import VectorIndex
 from m6rec_plugin_retrieval.index.recall import Recall
@@ -94,7 +95,7 @@ def save_index(path: Path, stored: StoredIndex, overwrite: bool = False) -> Inde
     index = stored.index
     if not isinstance(index, ExactIndex | HnswIndex):
         raise VectorIndexError(f"an index of backend {index.backend!r} has no file format: build exact or hnsw")
-    with whole_folder(path, INDEX_FILES if overwrite else None) as folder:
+    with index_folder(path, INDEX_FILES if overwrite else None) as folder:
         names = _write_exact(folder, index) if isinstance(index, ExactIndex) else _write_graph(folder, index)
         files = {n: FileCheck(bytes=(folder / n).stat().st_size, sha256=sha256_of(folder / n)) for n in names}
         manifest = IndexManifest(
