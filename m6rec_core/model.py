@@ -157,7 +157,7 @@ class M6Rec(nn.Module):
                 hidden=states.hidden,
                 options=self.tuning(name).options(),
                 scored=ScoredTokens(hidden=states.scored, ids=rows.scored_ids, row=rows.scored_row),
-                vocabulary=self.backbone.vocabulary,
+                vocabulary=self._vocabulary(name, bool((rows.scored_ids >= self.backbone.spec.vocabulary).any())),
             ),
             rows.indices,
         )
@@ -354,8 +354,20 @@ class M6Rec(nn.Module):
             hidden=states(readout),
             options=self.tuning(name).options(),
             scored=ScoredTokens(hidden=states(scored), ids=rows.scored_ids, row=rows.scored_row),
-            vocabulary=self.backbone.vocabulary,
+            vocabulary=self._vocabulary(name, rows.ends),
         )
+
+    def _vocabulary(self, name: str, ends: bool) -> Callable[[Tensor], Tensor]:
+        """The output layer; with `ends` one more logit, that of [EOS], as where text is written."""
+        if not ends:
+            return self.backbone.vocabulary
+
+        def logits(hidden: Tensor) -> Tensor:
+            text, stop = self.backbone.vocabulary(hidden), self.stop_logits(name, hidden)
+            dtype = torch.promote_types(text.dtype, stop.dtype)
+            return torch.cat([text.to(dtype), stop[..., None].to(dtype)], dim=-1)
+
+        return logits
 
 
 class MixedAdapters:

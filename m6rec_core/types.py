@@ -128,12 +128,14 @@ class TextRow:
     """One row of text for the backbone. Segments of the bidirectional region precede the autoregressive ones.
 
     `markers` writes [BOS'] source [EOS'] [BOS] target [EOS] as the paper does; off for pretrained causal
-    backbones that never saw markers, where the read-out is the last text token of the region.
+    backbones that never saw markers, where the read-out is the last text token of the region. `scored_end`: [EOS] is
+    the last token of the answer, so that a task learns where to stop; it needs markers.
     """
 
     segments: tuple[Segment, ...]
     readout: Readout = Readout.TARGET
     markers: bool = True
+    scored_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +162,8 @@ class BackboneSpec:
 class ScoredTokens:
     """The tokens of scored segments, for likelihood heads.
 
-    `hidden` [M, D]: final hidden state at the position that predicts each token; `ids` [M]; `row` [M] into the view's
-    rows.
+    `hidden` [M, D]: final hidden state at the position that predicts each token; `ids` [M], V for a scored [EOS]; `row`
+    [M] into the view's rows.
     """
 
     hidden: Tensor
@@ -175,7 +177,8 @@ class TaskView:
 
     `samples`: N samples in batch order. `sample_of_row` [R]: index into samples. `hidden` [R, D] float32: the final
     hidden state at each row's read-out. `options` [C, D] or None: the soft options, when the tuning mode has them.
-    `vocabulary`: maps hidden states [.., D] to logits [.., V] with the backbone's own output layer.
+    `vocabulary`: maps hidden states [.., D] to logits [.., V] with the backbone's own output layer; where [EOS] is
+    scored (`TextRow.scored_end`) to logits [.., V + 1], the last of which is [EOS].
     """
 
     task: str

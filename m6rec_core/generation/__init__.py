@@ -5,30 +5,40 @@ from m6rec_core.generation.answers import (
     AnswerLikelihood,
     TextPrediction,
     answer_losses,
+    answer_row,
     answer_segment,
     answer_text,
     prompt_row,
     write_predictions,
 )
 from m6rec_core.generation.best import Keep, best_texts, for_best
-from m6rec_core.generation.evaluation import TextBaseline, TextEvaluation
+from m6rec_core.generation.evaluation import MODEL, UNTUNED, TextBaseline, TextEvaluation
 from m6rec_core.generation.nearest import nearest_answers
+from m6rec_core.generation.pictures import Painter, Picture, open_pipeline
 from m6rec_core.generation.settings import WritingConfig
+from m6rec_core.generation.tables import number
 
 __all__ = [
+    "MODEL",
     "STOP",
+    "UNTUNED",
     "AnswerLikelihood",
     "Keep",
+    "Painter",
+    "Picture",
     "TextBaseline",
     "TextEvaluation",
     "TextPrediction",
     "WritingConfig",
     "answer_losses",
+    "answer_row",
     "answer_segment",
     "answer_text",
     "best_texts",
     "for_best",
     "nearest_answers",
+    "number",
+    "open_pipeline",
     "prompt_row",
     "write_predictions",
 ]

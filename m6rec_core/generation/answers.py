@@ -1,7 +1,8 @@
 """The answer of a task that writes: as scored text in a row, as a loss, and as what the model writes in its place.
 
 A row is a prompt and, where it is known, the answer in a scored segment: " dark walnut table\\n". The newline is scored
-too, so the model learns where a text ends, and decoding stops there (`STOP`).
+too, so the model learns where a text ends, and decoding stops there (`STOP`). In a row with markers (the paper's form)
+the scored [EOS] takes the newline's place.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ STOP = ("\n",)
 
 
 class AnswerLikelihood(FrozenModel):
-    """log p of a sample's own answer in nats, summed over its `tokens` scored tokens, the newline included."""
+    """log p of a sample's own answer in nats, summed over its `tokens` scored tokens, the newline or [EOS] included."""
 
     log_likelihood: float
     tokens: int
@@ -46,19 +47,33 @@ class TextPrediction(Prediction):
 PredictionT = TypeVar("PredictionT", bound=TextPrediction)
 
 
-def answer_text(text: str) -> str:
-    """Return an answer as it stands in a row: on one line, a blank before it, a newline behind it."""
-    return f" {clean(text)}\n"
+def answer_text(text: str, markers: bool = False) -> str:
+    """Return an answer as it stands in a row: on one line, a blank before it, a newline behind it.
+
+    `markers`: of a row that ends in [EOS], so without the newline.
+    """
+    return f" {clean(text)}" if markers else f" {clean(text)}\n"
 
 
-def answer_segment(text: str) -> Segment:
-    """Return the scored segment of an answer."""
-    return Segment(answer_text(text), Region.AUTOREGRESSIVE, scored=True, cacheable=False)
+def answer_segment(text: str, markers: bool = False) -> Segment:
+    """Return the scored segment of an answer; `markers` as for `answer_text`."""
+    return Segment(answer_text(text, markers), Region.AUTOREGRESSIVE, scored=True, cacheable=False)
+
+
+def answer_row(segments: Sequence[Segment], answer: str | None, markers: bool) -> TextRow:
+    """Return the row of a prompt and its answer, None where that is to be written.
+
+    The last token of the answer is the newline, or with `markers` [EOS] (paper 3.2): both are learnt.
+    """
+    if answer is None:
+        return TextRow(tuple(segments), markers=markers)
+    return TextRow((*segments, answer_segment(answer, markers)), markers=markers, scored_end=markers)
 
 
 def prompt_row(row: TextRow) -> TextRow:
     """Return the row without its answer: what `generate` continues."""
-    return replace(row, segments=tuple(segment for segment in row.segments if not segment.scored))
+    kept = tuple(segment for segment in row.segments if not segment.scored)
+    return replace(row, segments=kept, scored_end=False)
 
 
 def answer_losses(view: TaskView) -> Tensor:

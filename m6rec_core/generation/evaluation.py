@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import exp
 from typing import Any, cast
 
+from m6rec_core.config import TaskConfig
 from m6rec_core.errors import DataError, RegistryError
 from m6rec_core.generation.answers import TextPrediction
 from m6rec_core.generation.settings import WritingConfig
@@ -50,7 +51,8 @@ class TextEvaluation:
 
     `answer_field`: field of the sample with the reference. `question`: what stands beside it in tables. `tables`: title
     -> names of `TEXT_METRICS`, the first of all is the one that differences are told of. `baselines`: by name.
-    `context`: what metrics need besides texts (wanted features, the catalogue), from the run.
+    `context`: what metrics need besides texts (wanted features, the catalogue), from the run. `scored`: the whole text
+    that a sample's row scores, from its settings, where that is more than the reference; perplexity counts its words.
     """
 
     answer_field: str
@@ -58,6 +60,7 @@ class TextEvaluation:
     tables: Mapping[str, tuple[str, ...]]
     baselines: Mapping[str, TextBaseline]
     context: Callable[[RunView], TextInput] = field(default=_nothing)
+    scored: Callable[[Sample, TaskConfig], str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse names of metrics that do not exist (ConfigError)."""
@@ -84,9 +87,10 @@ class TextEvaluation:
         untuned = _texts(run.untuned(samples, "writing with the untuned backbone")) if run.untuned else None
         if not run.main:
             return Report((), (), {})
-        systems = [_system(MODEL, answers, references, settings.metric_tokens)]
+        scored = references if self.scored is None else [self.scored(sample, settings) for sample in samples]
+        systems = [_system(MODEL, answers, scored, settings.metric_tokens)]
         if untuned is not None:
-            systems.append(_system(UNTUNED, untuned, references, settings.metric_tokens))
+            systems.append(_system(UNTUNED, untuned, scored, settings.metric_tokens))
         others, left_out = self._baselines(run)
         return self._report(run, references, [*systems, *others], answers, left_out)
 
@@ -136,7 +140,8 @@ class TextEvaluation:
         tables.append(example_table(questions, references, {one.name: one.texts for one in systems}))
         facts = [("metrics", "; ".join(score.signature for score in scores[MODEL].values()))]
         if left_out:
-            facts.append(("left out", f"{', '.join(left_out)}: there are no training rows to learn from"))
+            names = ", ".join(left_out)
+            facts.append(("left out", f"{names}: there are no training rows, or no history, to take them from"))
         empty = sum(not one.texts for one in answers)
         if empty:
             facts.append(("empty", f"{empty:,} of {len(answers):,} test rows got no text"))
@@ -199,11 +204,11 @@ def _texts(answers: Sequence[Prediction]) -> list[TextPrediction]:
     return [cast(TextPrediction, answer) for answer in answers]
 
 
-def _system(name: str, answers: Sequence[TextPrediction], references: Sequence[str], tokens: str | None) -> System:
+def _system(name: str, answers: Sequence[TextPrediction], scored: Sequence[str], tokens: str | None) -> System:
     said = [answer.answer for answer in answers if answer.answer is not None]
     likelihoods = None
     if len(said) == len(answers):
         likelihoods = likelihoods_of(
-            references, [one.log_likelihood for one in said], [one.tokens for one in said], tokens or "blanks"
+            scored, [one.log_likelihood for one in said], [one.tokens for one in said], tokens or "blanks"
         )
     return System(name, tuple(answer.texts[0] if answer.texts else "" for answer in answers), likelihoods)

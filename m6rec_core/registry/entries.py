@@ -28,6 +28,7 @@ GROUP_NOUNS = {
     "m6rec.commands": "command",
     "m6rec.domains": "domain",
     "m6rec.datasets": "data set",
+    "m6rec.image_pipelines": "image pipeline",
 }
 
 State = Literal["ready", "duplicate", "not allowed", "incompatible"]

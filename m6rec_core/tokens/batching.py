@@ -130,17 +130,19 @@ def _fill(trees: list[Tree], pack_tokens: int) -> list[Pack]:
 class TaskRows:
     """Where the rows of one task lie in a batch of G x T tokens; places are flat indices g * T + t.
 
-    `samples` N; `indices` [N] their places in the data set; `readout` [R]; `sample_of_row` [R]; `scored_from` [M]: the
-    token that predicts each scored token; `scored_ids` [M]; `scored_row` [M]; `tokens`: flat places of all tokens of
-    the task; `slots`: their segment embeddings; `prompt_places`, `prompt_slots`, `marker_places`, `marker_slots`:
-    tokens whose embedding belongs to the task; `text_places`: all other tokens, in the order of `pieces`, the segments
-    that they are. `summary_places`, `summary_slots` [S]: tokens that sum up a segment; `summarised` [Q]: the tokens
-    that they sum up; `summary_of` [Q], ascending: which of the S each of these belongs to.
+    `samples` N; `indices` [N] their places in the data set; `readout` [R]; `sample_of_row` [R]; `scored_from` [M]:
+    the token that predicts each scored token; `scored_ids` [M], V for a scored [EOS], of which `ends` says whether
+    there is one; `scored_row` [M]; `tokens`: flat places of all tokens of the task; `slots`: their segment
+    embeddings; `prompt_places`, `prompt_slots`, `marker_places`, `marker_slots`: tokens whose embedding belongs to
+    the task; `text_places`: all other tokens, in the order of `pieces`, the segments that they are.
+    `summary_places`, `summary_slots` [S]: tokens that sum up a segment; `summarised` [Q]: the tokens that they sum
+    up; `summary_of` [Q], ascending: which of the S each of these belongs to.
     """
 
     samples: tuple[Sample, ...]
     indices: tuple[int, ...]
     pieces: tuple[Piece, ...]
+    ends: bool
     readout: Tensor
     sample_of_row: Tensor
     scored_from: Tensor
@@ -164,6 +166,7 @@ class TaskRows:
             self.samples,
             self.indices,
             self.pieces,
+            self.ends,
             *(
                 t.to(device)
                 for t in (
@@ -259,6 +262,7 @@ def _task_rows(trees: Sequence[tuple[Tree, int]], vocabulary: int) -> TaskRows:
             samples.append(sample)
     flat, flat_ids = np.concatenate(tokens), np.concatenate(ids)
     answers = np.asarray(scored, np.int64).reshape(-1, 3)
+    ends = bool((answers[:, 1] >= vocabulary).any())  # of the markers only [EOS] is ever scored
     prompt, summary = flat_ids < 0, flat_ids >= vocabulary + SUMMARY
     marker = (flat_ids >= vocabulary) & ~summary
 
@@ -269,10 +273,11 @@ def _task_rows(trees: Sequence[tuple[Tree, int]], vocabulary: int) -> TaskRows:
         samples=tuple(s.sample for s in samples),
         indices=tuple(s.index for s in samples),
         pieces=tuple(pieces),
+        ends=ends,
         readout=tensor(readout),
         sample_of_row=tensor(sample_of_row),
         scored_from=tensor(answers[:, 0]),
-        scored_ids=tensor(answers[:, 1]),
+        scored_ids=tensor(np.minimum(answers[:, 1], vocabulary)),
         scored_row=tensor(answers[:, 2]),
         tokens=tensor(flat),
         slots=tensor(np.concatenate(slots)),

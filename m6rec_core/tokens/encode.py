@@ -148,7 +148,7 @@ def _assemble(
     for segment, tokens in target:
         add(tokens, TARGET, segment.scored, segment.cacheable)
     if row.markers:
-        add((marker(Marker.TARGET_END),), MARKER)
+        add((marker(Marker.TARGET_END),), MARKER, row.scored_end)
     if len(ids) == encoder.prompts:
         raise DataError(f"{name}: the text has no token; give the sample some text")
     if row.readout is Readout.SOURCE and source_readout < encoder.prompts:

@@ -9,6 +9,7 @@ from m6rec_core.errors import DataError
 from m6rec_core.generation import (
     AnswerLikelihood,
     answer_losses,
+    answer_row,
     answer_segment,
     answer_text,
     nearest_answers,
@@ -81,6 +82,15 @@ def test_prompt_and_answer():
     row = TextRow((question, answer_segment("red\n boots ")), markers=False)
     assert row.segments[1].text == answer_text("red boots") == " red boots\n"
     assert prompt_row(row) == TextRow((question,), markers=False)
+    assert answer_row([question], "red\nboots", markers=False) == row
+
+
+def test_in_a_row_with_markers_eos_is_the_end_of_the_answer():
+    question = Segment("Query:", Region.AUTOREGRESSIVE)
+    row = answer_row([question], "red boots", markers=True)
+    assert row.scored_end
+    assert row.segments[1].text == answer_text("red boots", markers=True) == " red boots"
+    assert prompt_row(row) == answer_row([question], None, markers=True) == TextRow((question,), markers=True)
 
 
 def test_nearest_against_brute_force():

@@ -22,6 +22,7 @@ FOLDERS = {
     "m6rec_plugin_baselines": "plugins/baselines",
     "m6rec_plugin_zeroshot": "plugins/zeroshot",
     "m6rec_plugin_query_generation": "plugins/query-generation",
+    "m6rec_plugin_product_design": "plugins/product-design",
     "m6rec_plugin_explanation": "plugins/explanation",
     "m6rec_plugin_conversation": "plugins/conversation",
 }
@@ -128,6 +129,10 @@ def test_metadata(wheels, name):
         (
             "m6rec_plugin_query_generation",
             ["query-generation = m6rec_plugin_query_generation.plugin", "[m6rec.datasets]", "[m6rec.commands]"],
+        ),
+        (
+            "m6rec_plugin_product_design",
+            ["product-design = m6rec_plugin_product_design.plugin", "[m6rec.image_pipelines]", "[m6rec.commands]"],
         ),
         (
             "m6rec_plugin_explanation",

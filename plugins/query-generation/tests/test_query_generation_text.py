@@ -42,9 +42,13 @@ def test_paper_form(samples):
     both = samples[2]
     assert text(both, PAPER) == (
         'December. A user, looked at a product of category "shoes" named "boots" 23 hours ago, '
-        "who says: for a childThe user now searches the query children boots\n"
+        "who says: for a childThe user now searches the query children boots"
     )
-    assert serialize(both, PAPER).rows[0].markers
+    [row] = serialize(both, PAPER).rows
+    assert row.markers
+    assert row.scored_end  # [EOS] ends the query, and is learnt
+    [asked] = serialize(both.model_copy(update={"query": None}), PAPER).rows
+    assert not asked.scored_end
 
 
 @given(query=st.text(min_size=1).filter(lambda t: t.isprintable() and t.strip()))

@@ -23,7 +23,7 @@ class QueryHead(nn.Module):
         super().__init__()
         self.config = config
         self.decoding = config.writing()
-        self.allowed = tuple(answer_text(query) for query in config.may_write()) or None
+        self.allowed = tuple(answer_text(query, config.form == "paper") for query in config.may_write()) or None
         self.keep = Blocklist(config.blocked)
 
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from m6rec_core.config import Domain
 from m6rec_core.errors import ConfigError
-from m6rec_core.generation import answer_segment
+from m6rec_core.generation import answer_row
 from m6rec_core.text.phrasing import ago, event_phrase, month_word, user_phrase
 from m6rec_core.text.template import clean
-from m6rec_core.types import Event, Region, Segment, Serialized, TextRow
+from m6rec_core.types import Event, Region, Segment, Serialized
 from m6rec_plugin_query_generation.sample import QuerySample
 from m6rec_plugin_query_generation.settings import QueryConfig
 
@@ -26,10 +26,7 @@ def serialize(sample: QuerySample, config: QueryConfig) -> Serialized:
     if config.domain is None:
         raise ConfigError("the settings name no domain; set settings.domain or give the data set one in dataset.json")
     write = _paper if config.form == "paper" else _lines
-    segments = write(sample, config, config.domain)
-    if sample.query is not None:
-        segments.append(answer_segment(sample.query))
-    return Serialized((TextRow(tuple(segments), markers=config.form == "paper"),))
+    return Serialized((answer_row(write(sample, config, config.domain), sample.query, config.form == "paper"),))
 
 
 def _lines(sample: QuerySample, config: QueryConfig, domain: Domain) -> list[Segment]:
