@@ -185,12 +185,15 @@ def test_read_places_have_the_states_of_the_whole(backbone, kernel, causal, rows
     other.kernel = kernel
     found = []
     for places in (None, read):
-        hidden = other.embed(batch.ids).detach().requires_grad_()
+        hidden = other.embed(batch.ids).detach().requires_grad_(kernel != "flex")  # forward only, on a CPU
         states = other.run(hidden, batch.layout, 0, 3, Shifting(), read=places)
         states = states.flatten(0, 1)[read] if places is None else states
-        states.square().sum().backward()
+        if hidden.requires_grad:
+            states.square().sum().backward()
         found.append((states, hidden.grad))
     assert_close(found[1][0], found[0][0])
+    if kernel == "flex":
+        return
     torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-4, atol=1e-6)  # norms round gradients to float32
 
 

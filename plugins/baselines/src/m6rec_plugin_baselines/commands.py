@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from m6rec_core.errors import ConfigError, M6RecError
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-SettingsT = TypeVar("SettingsT", bound="DataclassInstance")
+class Settings(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 def changed(settings: SettingsT, changes: Sequence[str]) -> SettingsT:
