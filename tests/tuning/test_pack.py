@@ -7,6 +7,7 @@ from torch import nn
 
 from m6rec_core.config import TuningConfig
 from m6rec_core.errors import PackError
+from m6rec_core.files import sha256_of
 from m6rec_core.heads.calibration import NumericCalibration
 from m6rec_core.tuning import pack
 from m6rec_core.tuning.budget import plan
@@ -279,7 +280,7 @@ def test_a_file_that_is_no_safetensors_is_refused(tmp_path):
     save_pack(tmp_path / "pack", *build(), manifest())
     file = tmp_path / "pack" / "pack.safetensors"
     file.write_bytes(b"not tensors")
-    damage(tmp_path / "pack", ("tensors_sha256",), pack._sha256(file))
+    damage(tmp_path / "pack", ("tensors_sha256",), sha256_of(file))
     with pytest.raises(PackError, match="cannot be read"):
         load_state(tmp_path / "pack", *build())
 
