@@ -23,7 +23,6 @@ from m6rec_core.late.opening import open_cache
 from m6rec_core.late.stores import DiskStore, RedisStore, StoreError
 from m6rec_core.late.values import DamagedValueError, from_bytes, restore, store, to_bytes
 from m6rec_core.tokens.tree import Piece
-from m6rec_core.tuning.budget import plan
 
 LIMIT = 64 << 20
 TEXTS = [tuple(range(5 + i, 9 + 2 * i)) for i in range(6)]
@@ -442,19 +441,3 @@ def test_a_wrong_address_is_a_config_error():
     pytest.importorskip("redis")
     with pytest.raises(ConfigError, match="redis://host:port/0"):
         RedisStore("nonsense")
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [({"late_layers": 9}, "has 3 layers"), ({"adapter_layers": "late", "late_layers": 0}, "late_layers is 0")],
-)
-def test_settings_that_make_no_sense_are_refused(model, values, message):
-    with pytest.raises(ConfigError, match=message):
-        plan(kit.late_tuning(**values), model.backbone.spec, 4, 2, 0)
-
-
-def test_adapters_follow_the_late_layers(model):
-    spec = model.backbone.spec
-    first = {asked: plan(kit.late_tuning(adapter_layers=asked), spec, 4, 2, 0).first_adapter_layer
-             for asked in ("all", "late", 2, None)}  # fmt: skip
-    assert first == {"all": 0, "late": 2, 2: 1, None: 2}
