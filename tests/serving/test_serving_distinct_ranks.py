@@ -19,7 +19,7 @@ from m6rec_core.serving.distinct import KeptStates, decode_states, distinct_rows
 from m6rec_core.training.accelerator import make_accelerator
 
 spec = importlib.util.spec_from_file_location("rows_and_model", sys.argv[1])
-kit = importlib.util.module_from_spec(spec)
+kit = sys.modules["rows_and_model"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(kit)
 
 accelerator = make_accelerator(TrainingConfig(), Path(sys.argv[2]), cpu=True)
