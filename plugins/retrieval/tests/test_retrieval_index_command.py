@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from m6rec_plugin_retrieval import encoding
 from m6rec_plugin_retrieval.index import load_index
 from m6rec_plugin_retrieval.index_command import index
 
 from m6rec_core.errors import M6RecError
+from m6rec_core.types import Item
 
 
 class FakeEncoder:
@@ -55,7 +57,17 @@ def table(path, count, start=0, titles=None):
 def call(*arguments):
     found = CliRunner().invoke(index, [*map(str, arguments), "--json"], catch_exceptions=False)
     assert found.exit_code == 0, found.output
-    return json.loads(found.output)
+    return json.loads(found.stdout)
+
+
+def test_how_far_an_encoding_is_is_told_in_parts_and_changes_nothing(monkeypatch):
+    fake, lines = FakeEncoder(), []
+    monkeypatch.setattr(encoding, "TOLD", 2)
+    items = [Item(item_id=f"i{n}", fields={"title": f"Film {n}"}) for n in range(5)]
+    found = encoding.ItemEncoder.encode_catalogue(fake, items, lines.append)
+    assert np.array_equal(found, fake.encode(items))
+    assert [line.split(",")[0] for line in lines] == [f"encoding items: {n} of 5" for n in (2, 4, 5)]
+    assert lines[-1].endswith("0 s left")
 
 
 @pytest.mark.parametrize("backend", ["exact", "hnsw"])

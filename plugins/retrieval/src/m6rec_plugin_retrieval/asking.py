@@ -20,6 +20,7 @@ from m6rec_plugin_retrieval.index import ExactIndex, VectorIndex, load_index
 from m6rec_plugin_retrieval.sample import RetrievalSample
 from m6rec_plugin_retrieval.serialize import check_texts
 from m6rec_plugin_retrieval.settings import RetrievalConfig
+from m6rec_plugin_retrieval.telling import say_on_stderr
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def open_logs(data: str) -> Logs:
 
 
 def open_shelf(encoder: ItemEncoder, index: Path | None, logs: Logs | None) -> Shelf:
-    """Load an index, or encode the whole catalogue of logs and search it exactly."""
+    """Load an index, or encode the whole catalogue of logs, told on standard error, and search it exactly."""
     items = {item.item_id: item for item in catalogue(logs)} if logs is not None else {}
     counts = popular(logs) if logs is not None else ()
     if index is not None:
@@ -57,7 +58,8 @@ def open_shelf(encoder: ItemEncoder, index: Path | None, logs: Logs | None) -> S
         source = logs.source if logs is not None else "--data"
         raise DataError(f"{source}: the catalogue is empty; give items, or an --index")
     check_texts(logs.source if logs is not None else "--data", list(items.values()))
-    return Shelf(ExactIndex.of(list(items), encoder.encode(list(items.values()))), items, counts)
+    vectors = encoder.encode_catalogue(list(items.values()), say_on_stderr)
+    return Shelf(ExactIndex.of(list(items), vectors), items, counts)
 
 
 def user_of_logs(logs: Logs, user_id: str, config: RetrievalConfig) -> RetrievalSample:

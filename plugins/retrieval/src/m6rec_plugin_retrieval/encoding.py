@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -16,9 +16,11 @@ from m6rec_core.types import Item
 from m6rec_plugin_retrieval.sample import RetrievalPrediction, RetrievalSample, item_sample, user_sample
 from m6rec_plugin_retrieval.serialize import item_text
 from m6rec_plugin_retrieval.settings import RetrievalConfig
+from m6rec_plugin_retrieval.telling import Say, Told
 
 Float32Array = NDArray[np.float32]
-Say = Callable[[str], None]
+TOLD = 500
+"""Items between two lines about how far the encoding is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +51,14 @@ class ItemEncoder:
     def encode(self, items: Sequence[Item]) -> Float32Array:
         """Vectors [n, width] of items, in their order."""
         return self._vectors([item_sample(item) for item in items])
+
+    def encode_catalogue(self, items: Sequence[Item], say: Say) -> Float32Array:
+        """Vectors [n, width] of many items, in their order; `say` hears how far it is."""
+        told, found = Told("items", len(items), say), []
+        for start in range(0, len(items), TOLD):
+            found.append(self.encode(items[start : start + TOLD]))
+            told(len(found[-1]))
+        return np.concatenate(found) if found else self.encode(())
 
     def encode_users(self, samples: Sequence[RetrievalSample]) -> Float32Array:
         """Vectors [n, width] of the users of samples, each with a history."""

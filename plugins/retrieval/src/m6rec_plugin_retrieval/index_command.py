@@ -190,7 +190,9 @@ def _encode_all(
     to ask another.
     """
     from m6rec_plugin_retrieval.index.catalogue import digest
+    from m6rec_plugin_retrieval.telling import Told, say_on_stderr
 
+    told = Told("items", None, say_on_stderr)
     ids: list[str] = []
     digests: list[bytes] = []
     seen: set[str] = set()
@@ -204,6 +206,7 @@ def _encode_all(
         todo = store.missing((item.item_id, text) for item, text in zip(items, texts, strict=True))
         if todo and shards % processes.size == processes.rank:
             store.write_shard(todo, encoder.encode([by_id[name] for name, _ in todo]))
+            told(len(todo))
         elif todo:
             store.expect(todo)
         shards += bool(todo)
