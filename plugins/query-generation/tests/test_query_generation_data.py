@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from m6rec_plugin_query_generation.derive import derive
+from m6rec_plugin_query_generation.qbqtc import write_qbqtc
 from m6rec_plugin_query_generation.recipes import EXAMPLES, WEBSHOP, write_examples, write_webshop
 from m6rec_plugin_query_generation.rivals import asked, first_words, last_words, nearest_query, whole_need
 from m6rec_plugin_query_generation.sample import QuerySample
@@ -151,3 +152,42 @@ def test_baselines_in_chinese():
     asking = [QuerySample(id="x", need="给儿童买雨鞋")]
     assert nearest_query(run, asking) == ["雨鞋"]
     assert first_words(run, asking) == ["给儿童"]
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl.gz"])
+def test_qbqtc_keeps_relevant_pairs_and_each_query_in_one_part(tmp_path, form):
+    rows = [
+        {"id": n, "query": f"查询{n % 40}", "title": f"标题 {n}", "label": str(n % 3) if n % 2 else n % 3}
+        for n in range(240)
+    ]
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    target.mkdir()
+    for stem, part in (("dev", rows[:150]), ("test_public", rows[150:])):
+        text = "\n".join(json.dumps(row, ensure_ascii=False) for row in part).encode()
+        (source / f"{stem}.{form}").write_bytes(gzip.compress(text) if form.endswith("gz") else text)
+    write_qbqtc(source, target)
+    parts = read(target)
+    assert sum(map(len, parts.values())) == sum(str(row["label"]) == "2" for row in rows)
+    homes = {part: {sample.query for sample in parts[part]} for part in PARTS}
+    assert [len(homes[part]) for part in PARTS] == [32, 4, 4]
+    assert len(set.union(*homes.values())) == 40
+    assert len({sample.id for part in PARTS for sample in parts[part]}) == sum(map(len, parts.values()))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "line 1: is not JSON"),
+        ("3", "line 1: is not an object"),
+        ('{"query": "a", "label": "2"}', "line 1: field 'title' is missing"),
+        ('{"query": "a", "title": "b"}', "line 1: field 'label' is missing"),
+        ('{"query": "a", "title": "b", "label": "0"}', "no pair with label 2"),
+        (None, "there is none of train.json"),
+    ],
+)
+def test_qbqtc_says_what_is_wrong(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "dev.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        write_qbqtc(tmp_path, tmp_path)
