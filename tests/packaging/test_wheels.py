@@ -95,9 +95,9 @@ def test_content_is_typed_source_and_licence(wheels, name):
     assert any(n.endswith("/licenses/LICENSE") for n in names)
     packages = {n.split("/")[0] for n in names if ".dist-info/" not in n}
     assert packages == {name}
-    outside = [
-        n for n in names if ".dist-info/" not in n and not n.endswith((".py", "/py.typed", ".json", ".jsonl", ".toml"))
-    ]
+    known = (".py", "/py.typed", ".json", ".jsonl", ".toml")
+    own = [n for n in names if ".dist-info/" not in n and not n.startswith(f"{name}/data/")]
+    outside = [n for n in own if not n.endswith(known)]
     assert outside == []
     assert [n for n in names if "test_" in n or "conftest" in n] == []
     assert wheels[name].stat().st_size < LARGEST
