@@ -179,7 +179,7 @@ def test_qbqtc_keeps_relevant_pairs_and_each_query_in_one_part(tmp_path, form):
     ("content", "message"),
     [
         ("{", "line 1: is not JSON"),
-        ("3", "line 1: is not an object"),
+        ("3", "line 1: is int, not an object"),
         ('{"query": "a", "label": "2"}', "line 1: field 'title' is missing"),
         ('{"query": "a", "title": "b"}', "line 1: field 'label' is missing"),
         ('{"query": "a", "title": "b", "label": "0"}', "no pair with label 2"),

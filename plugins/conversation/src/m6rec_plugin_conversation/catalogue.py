@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from m6rec_core.errors import DataError
+from m6rec_core.logs.source_files import text_lines
 from m6rec_core.metrics.text.novelty import normalised
 from m6rec_core.text.template import clean
 from m6rec_core.types import RunView
@@ -51,12 +52,7 @@ def make_catalogue(titles: Iterable[str]) -> Catalogue:
 
 def read_catalogue(path: Path) -> Catalogue:
     """The titles of a text file, one a line. DataError naming the file when it cannot be read or holds no title."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise DataError(f"--catalogue {path}: cannot be read ({reason}); give a text file, one title a line") from error
-    found = make_catalogue(lines)
+    found = make_catalogue(text_lines(path, "--catalogue", "title"))
     if not found.titles:
         raise DataError(f"--catalogue {path}: there is no title in it; write one a line")
     return found

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from m6rec_core.logs.recipes import Recipe
+from m6rec_core.logs.source_files import as_object, field, needed, read_objects
 from m6rec_core.text.template import clean
 from m6rec_core.types import Item
 from m6rec_plugin_conversation.dialogues import Dialogue, Message, Skipped, drawn_parts, write_parts
-from m6rec_plugin_conversation.files import as_object, field, needed, read_objects
 from m6rec_plugin_conversation.redial import write_iard, write_redial
 from m6rec_plugin_conversation.sample import Speaker
 

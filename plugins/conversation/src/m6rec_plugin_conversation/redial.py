@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from m6rec_core.logs.source_files import as_object, field, find, needed, parse, read_objects, read_text
 from m6rec_core.text.template import clean
 from m6rec_core.types import Item
 from m6rec_plugin_conversation.dialogues import Dialogue, Message, Skipped, drawn_parts, write_parts
-from m6rec_plugin_conversation.files import as_object, field, find, needed, parse, read_objects, read_text
 from m6rec_plugin_conversation.sample import Speaker
 
 FILES = {

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from m6rec_core.errors import DataError
+from m6rec_core.logs.source_files import read_objects
 from m6rec_core.text.template import clean
 
 NAMES = {
@@ -55,7 +53,7 @@ def read_reviews(path: Path, items: Mapping[str, Mapping[str, str]] | None = Non
     known = items or {}
     found: list[Review] = []
     skipped: Counter[str] = Counter()
-    for number, row in json_lines(path):
+    for number, (_, row) in enumerate(read_objects(path), start=1):
         values = {ours: next((row[n] for n in names if row.get(n) is not None), None) for ours, names in NAMES.items()}
         timestamp, rating = _number(values["timestamp"]), _number(values["rating"])
         wrong = _wrong(values, timestamp)
@@ -80,7 +78,7 @@ def read_items(path: Path) -> dict[str, dict[str, str]]:
     Raises DataError naming file and line.
     """
     found: dict[str, dict[str, str]] = {}
-    for _, row in json_lines(path):
+    for _, row in read_objects(path):
         item = row.get("item_id", row.get("asin"))
         if item is None:
             continue
@@ -96,31 +94,9 @@ def read_items(path: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield line number and object of each line that is not blank. DataError naming file and line."""
-    number = 0
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, _object(f"{path}, line {number}", line)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}, after line {number}: cannot be read ({' '.join(str(error).split())})") from error
-
-
 def told(counts: Mapping[str, int]) -> str:
     """Counts in words: "3 without a text, 1 without a user"."""
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
-
-
-def _object(place: str, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: is not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: is {type(row).__name__}, not an object; write one review a line")
-    return row
 
 
 def _wrong(values: Mapping[str, object], timestamp: float | None) -> str:

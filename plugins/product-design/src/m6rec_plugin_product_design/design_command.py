@@ -128,16 +128,10 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
 def _titles(path: Path) -> frozenset[str]:
     """The titles of a file, as they are compared; a title that is there twice counts once."""
     from m6rec_core.errors import DataError
+    from m6rec_core.logs.source_files import text_lines
     from m6rec_core.metrics.text.novelty import normalised
 
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise DataError(
-            f"--catalogue {path}: cannot be read ({reason}); give a text file with one title a line"
-        ) from error
-    found = frozenset(normalised(line) for line in lines) - {""}
+    found = frozenset(normalised(line) for line in text_lines(path, "--catalogue", "title")) - {""}
     if not found:
         raise DataError(f"--catalogue {path}: there is no title in it; write one a line")
     return found

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, overload
 
 from m6rec_core.errors import DataError
+from m6rec_core.logs import source_files
 
 Row = Mapping[str, str]
 
@@ -35,7 +34,7 @@ def read_table(path: Path, columns: Sequence[str], delimiter: str, surplus: bool
     `surplus`: delimiters too many belong to the last column, which was written without quotes. Raises DataError
     naming file, row and column.
     """
-    content = io.StringIO(_text(path), newline="")
+    content = io.StringIO(source_files.read_text(path), newline="")
     tabs = csv.reader(content, delimiter=delimiter, quoting=csv.QUOTE_NONE)  # quotes there are part of a title
     rows = csv.reader(content) if delimiter == "," else tabs
     try:
@@ -56,25 +55,8 @@ def read_table(path: Path, columns: Sequence[str], delimiter: str, surplus: bool
 
 def read_objects(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, Row]]:
     """Yield (place, object) of JSON lines; numbers become text. Raises DataError naming file, line and field."""
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        try:
-            content = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{place}: is not JSON ({error})") from error
-        if not isinstance(content, Mapping):
-            raise DataError(f"{place}: is not an object")
+    for place, content in source_files.read_objects(path):
         missing = [name for name in fields if not isinstance(content.get(name), str | int)]
         if missing:
             raise DataError(f"{place}, field {missing[0]!r}: is missing or not a text")
         yield place, {name: str(value) for name, value in content.items() if isinstance(value, str | int)}
-
-
-def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from m6rec_core.errors import DataError
+from m6rec_core.logs.source_files import text_lines
 from m6rec_core.metrics.text.novelty import normalised
 
 
@@ -32,13 +33,7 @@ class Blocklist:
 def read_lines(path: Path, option: str) -> tuple[str, ...]:
     """Return the lines of a text file without blank ones and without doubles. DataError naming option and file when it
     cannot be read or holds none."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise DataError(
-            f"{option} {path}: cannot be read ({reason}); give a text file with one entry a line"
-        ) from error
+    lines = text_lines(path, option, "entry")
     found = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not found:
         raise DataError(f"{option} {path}: there is nothing in it; write one entry a line")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import numpy as np
 from m6rec_core.errors import DataError
 from m6rec_core.logs.jsonl import write_samples
 from m6rec_core.logs.recipes import Recipe
+from m6rec_core.logs.source_files import read_objects
 from m6rec_core.text.template import clean
 from m6rec_plugin_query_generation.sample import QuerySample
 
@@ -54,22 +53,8 @@ def _files(source: Path) -> list[Path]:
 
 
 def _pairs(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Line, query and title of each pair that is relevant and says something."""
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = content.decode("utf-8").splitlines()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{place}: is not JSON ({error})") from error
-        if not isinstance(row, Mapping):
-            raise DataError(f"{place}: is not an object with 'query', 'title' and 'label'")
+    """Number, query and title of each pair that is relevant and says something."""
+    for number, (place, row) in enumerate(read_objects(path), start=1):
         wrong = next((name for name in ("query", "title") if not isinstance(row.get(name), str)), None)
         if wrong is not None or "label" not in row:
             raise DataError(f"{place}: field {wrong or 'label'!r} is missing or not a text")

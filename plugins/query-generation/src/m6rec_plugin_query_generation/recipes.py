@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from m6rec_core.errors import DataError
 from m6rec_core.logs.jsonl import write_samples
 from m6rec_core.logs.recipes import Recipe
+from m6rec_core.logs.source_files import parse, read_objects, read_text
 from m6rec_core.metrics.text.novelty import normalised
 from m6rec_core.text.template import clean
 from m6rec_plugin_query_generation.sample import QuerySample
@@ -63,12 +62,7 @@ def _read_goals(source: Path) -> list[tuple[str, list[str]]]:
     path = next((path for name in GOAL_FILES if (path := source / name).is_file()), None)
     if path is None:
         raise DataError(f"{source}: there is none of {', '.join(GOAL_FILES)}; they are WebShop's baseline_models/data")
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = content.decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
-    rows = _mapping(path, text) if path.suffix == ".json" else _lines(path, text)
+    rows = _mapping(path) if path.suffix == ".json" else _lines(path)
     found = []
     for place, goal, queries in rows:
         kept = list(dict.fromkeys(clean(query) for query in queries if clean(query)))
@@ -80,32 +74,22 @@ def _read_goals(source: Path) -> list[tuple[str, list[str]]]:
     return found
 
 
-def _mapping(path: Path, text: str) -> list[tuple[str, str, list[str]]]:
+def _mapping(path: Path) -> list[tuple[str, str, list[str]]]:
     """WebShop's own form: an object of goal -> list of queries."""
-    content = _json(f"{path}", text)
+    content = parse(f"{path}", read_text(path))
     if not isinstance(content, Mapping):
         raise DataError(f"{path}: is {type(content).__name__}, not an object of goals and their queries")
     return [_row(f"{path}, goal {n}", goal, queries) for n, (goal, queries) in enumerate(content.items(), start=1)]
 
 
-def _lines(path: Path, text: str) -> list[tuple[str, str, list[str]]]:
+def _lines(path: Path) -> list[tuple[str, str, list[str]]]:
     """One object {"goal": ..., "queries": [...]} a line."""
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            place = f"{path}, line {number}"
-            content = _json(place, line)
-            if not isinstance(content, Mapping) or not {"goal", "queries"} <= content.keys():
-                raise DataError(f"{place}: is not an object with 'goal' and 'queries'")
-            rows.append(_row(place, content["goal"], content["queries"]))
+    for place, content in read_objects(path):
+        if not {"goal", "queries"} <= content.keys():
+            raise DataError(f"{place}: is not an object with 'goal' and 'queries'")
+        rows.append(_row(place, content["goal"], content["queries"]))
     return rows
-
-
-def _json(place: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{place}: is not JSON ({error})") from error
 
 
 def _row(place: str, goal: object, queries: object) -> tuple[str, str, list[str]]:

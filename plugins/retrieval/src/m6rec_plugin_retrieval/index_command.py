@@ -146,11 +146,13 @@ def add(
 @JSON
 def delete(path: Path, names: tuple[str, ...], file: Path | None, as_json: bool) -> None:
     """Delete items from the index PATH."""
+    from m6rec_core.logs.source_files import text_lines
     from m6rec_plugin_retrieval.index import load_index, save_index
 
     if not names and file is None:
         raise click.UsageError("give --id ITEM or --ids FILE")
-    wanted = [*names, *(_lines(file) if file is not None else ())]
+    lines = text_lines(file, "--ids", "item id") if file is not None else []
+    wanted = [*names, *(line for line in lines if line)]
     stored = load_index(path, None)
     stored.index.delete(wanted)
     manifest = save_index(path, stored.changed(len(wanted)), overwrite=True)
@@ -223,13 +225,6 @@ def _with_texts(encoder: ItemEncoder, source: Path, batch: int) -> Iterator[tupl
     for items in read_items(source, batch):
         check_texts(source, items)
         yield items, encoder.texts(items)
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read: {error}: give a text file with one item id a line") from error
 
 
 def _tell(path: Path, manifest: IndexManifest, as_json: bool, done: dict[str, int]) -> None:

@@ -70,12 +70,10 @@ def tags(  # noqa: PLR0913, PLR0917 - one parameter per option
 
 def read_tags(path: Path) -> tuple[Choice, ...]:
     """Return the tags of a file, one a line. Raises DataError for fewer than two, or one that came before."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"--tags {path}: cannot be read ({error})") from error
+    from m6rec_core.logs.source_files import text_lines
+
     seen: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text_lines(path, "--tags", "tag"), start=1):
         tag = line.strip()
         if tag and seen.setdefault(tag, number) != number:
             raise DataError(f"{path}, line {number}: tag {tag!r} was already given in line {seen[tag]}")

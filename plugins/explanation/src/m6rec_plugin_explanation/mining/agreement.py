@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from m6rec_core.errors import DataError
+from m6rec_core.logs.source_files import read_objects
 from m6rec_plugin_explanation.mining.features import MiningRule, mentions, mine, opinion_distance
 from m6rec_plugin_explanation.mining.sentences import tokens_of
 
@@ -42,19 +41,13 @@ class Agreement:
 
 def read_annotated(path: Path) -> list[Annotated]:
     """Read lines {"product", "sentence", "features": [{"feature"}]} (.jsonl, .jsonl.gz). DataError naming the line."""
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = content.decode("utf-8").splitlines()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     found = []
-    for number, line in enumerate(lines, start=1):
+    for place, row in read_objects(path):
         try:
-            row = json.loads(line)
             names = tuple(_singular(one["feature"]) for one in row["features"])
             found.append(Annotated(row["product"], row["sentence"], names))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}, line {number}: is not a sentence with product and features") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{place}: is not a sentence with product and features") from error
     return found
 
 

@@ -1,14 +1,18 @@
-"""Files of data sets, plain or gzip: their text, their JSON lines, and errors that name file, line and cure."""
+"""Files that recipes and commands are given, plain or gzip: text, JSON lines, and errors that name file and line."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from m6rec_core.errors import DataError
+
+UNREADABLE = (OSError, EOFError, UnicodeDecodeError, zlib.error)
+"""What reading a file raises when it is missing, cut short, damaged or no UTF-8."""
 
 
 def find(folder: Path, names: Sequence[str]) -> Path | None:
@@ -32,16 +36,34 @@ def read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
         return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The place and content of each line of a JSONL file. DataError for a line that is no JSON object."""
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if line.strip():
-            place = f"{path}, line {number}"
-            yield place, as_object(place, parse(place, line))
+    """The place and content of each line of a JSONL file that is not blank, one by one. DataError for a line that is no
+    JSON object."""
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if text.strip():
+                    place = f"{path}, line {number}"
+                    yield place, as_object(place, parse(place, text))
+    except UNREADABLE as error:
+        raise DataError(f"{path}, after line {number}: cannot be read ({' '.join(str(error).split())})") from error
+
+
+def text_lines(path: Path, option: str, noun: str) -> list[str]:
+    """The lines of a text file that a command is given. DataError naming option and file when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise DataError(
+            f"{option} {path}: cannot be read ({reason}); give a text file with one {noun} a line"
+        ) from error
 
 
 def parse(place: str, text: str) -> Any:
