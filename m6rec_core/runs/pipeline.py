@@ -191,10 +191,12 @@ def tune(
         training = training.model_copy(update={"packs_per_forward": min(training.packs_per_step, PACKS_FROM_CACHE)})
     if not prepared.parts["train"].samples:
         training = training.model_copy(update={"max_steps": 0})  # --shots 0: the untuned start is the result
+    rows = prepared.rows
+    told = shown and (isinstance(rows, RunRows) or not reported.unchosen(prepared, rows))
     return train(
         model, prepared.parts["train"].packs, evaluate, training,
         collate=lambda packs: collate(packs, vocabulary), accelerator=accelerator, output=output, resume=resume,
-        progress=make_progress(shown), tasks={task.name: 1.0}, fingerprint=_fingerprint(prepared, model),
+        progress=make_progress(told), tasks={task.name: 1.0}, fingerprint=_fingerprint(prepared, model),
     )  # fmt: skip
 
 

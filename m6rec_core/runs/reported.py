@@ -125,12 +125,17 @@ def view_of(
     )
 
 
+def unchosen(prepared: Prepared, rows: OwnRows) -> bool:
+    """Whether nothing is trained, so that there is no step to choose and none to tell of."""
+    return not rows.parts["train"] or prepared.config.training.max_steps == 0
+
+
 def validator(
     prepared: Prepared, rows: OwnRows, model: M6Rec, accelerator: Accelerator, output: Path, shown: bool
 ) -> EvaluateFn:
-    """The task's own valid metrics; the first decides. Without training there is nothing to choose."""
+    """The task's own valid metrics; the first decides. Where nothing is trained it is not asked (`unchosen`)."""
     view = view_of(prepared, rows, model, accelerator, output, shown, progress=False)
-    if not rows.parts["train"] or prepared.config.training.max_steps == 0:
+    if unchosen(prepared, rows):
         return lambda: {"objective": 0.0}
 
     def evaluate() -> dict[str, float]:

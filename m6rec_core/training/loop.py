@@ -262,10 +262,8 @@ def _evaluate(run: _Run, standing: Standing, best: dict[str, Tensor]) -> tuple[S
     better = standing.best < 0 or objective > standing.evaluations[standing.best].metrics[OBJECTIVE]
     if better:
         best = snapshot(machine.parameters)
-    # An objective that stands alone at 0 comes from a run without training, where nothing was measured.
-    if len(metrics) > 1 or objective != 0.0:
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        run.progress.note(f"step {standing.step}: {shown}{'  (best so far)' if better else ''}")
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    run.progress.note(f"step {standing.step}: {shown}{'  (best so far)' if better else ''}")
     return replace(
         standing,
         evaluations=evaluations,

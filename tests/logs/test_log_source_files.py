@@ -39,7 +39,7 @@ def test_what_cannot_be_read_is_one_error_naming_the_file(tmp_path, spoil):
 
 
 def test_what_is_missing_or_of_another_kind_is_named(tmp_path):
-    with pytest.raises(DataError, match="there is none of a.json, b.json"):
+    with pytest.raises(DataError, match=r"there is none of a\.json, b\.json"):
         needed(tmp_path, ["a.json", "b.json"], "films")
     with pytest.raises(DataError, match="needs a folder"):
         needed(None, ["a.json"], "films")

@@ -4,55 +4,27 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 from m6rec_plugin_conversation.recommending import Questions, popularity_scores, questions_of, recalls, signature
 from m6rec_plugin_conversation.sample import DialogueSample, Turn
 from m6rec_plugin_conversation.settings import ConversationConfig
 
-from m6rec_core.cli import main
 from m6rec_core.config import EvaluationConfig
-from m6rec_core.testing import tiny_backbone, tiny_tokenizer
+from m6rec_core.testing import call, tiny_trial
 from m6rec_core.text.domains import MOVIES
 from m6rec_core.types import RunView
 
 
-@dataclass(frozen=True)
-class Place:
-    folder: Path
-    backbone: Path
-
-    @property
-    def pack(self) -> Path:
-        return self.folder / "run" / "pack"
-
-
-def call(*arguments):
-    with pytest.raises(SystemExit) as done:
-        main([str(argument) for argument in arguments])
-    return done.value.code
-
-
 def run(place, output, *more):
-    settings = ["training.precision=fp32", "evaluation.bootstrap=20", "tuning.budget=0.9", "evaluation.rows=6",
-                "settings.decoding.max_new_tokens=4", "settings.candidates=20", *more]  # fmt: skip
-    given = [part for setting in settings for part in ("--set", setting)]
-    return call("run", "--task", "conversation", "--backbone", place.backbone, "--output", output, *given)
+    return place.run("conversation", output, "settings.decoding.max_new_tokens=4", "settings.candidates=20", *more)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("conversation")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("M6REC_HOME", str(folder / "home"))
-        patch.setenv("HF_HOME", str(folder / "huggingface"))
-        tiny_backbone(dtype=torch.float32).decoder.save_pretrained(folder / "tiny")
-        tiny_tokenizer().save_pretrained(folder / "tiny")
-        here = Place(folder, folder / "tiny")
+    with tiny_trial(folder) as here:
         assert run(here, folder / "run", "shots=12", "training.epochs=1") == 0
         yield here
 

@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 
-from m6rec_core.cli import main
 from m6rec_core.metrics.text.novelty import normalised
-from m6rec_core.testing import tiny_backbone, tiny_tokenizer
-
-
-@dataclass(frozen=True)
-class Place:
-    folder: Path
-    backbone: Path
-
-    @property
-    def pack(self) -> Path:
-        return self.folder / "run" / "pack"
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "guitars"
-
-
-def call(*arguments):
-    with pytest.raises(SystemExit) as done:
-        main([str(argument) for argument in arguments])
-    return done.value.code
+from m6rec_core.testing import call, tiny_trial
 
 
 def run(place, output, *more):
-    settings = ["training.precision=fp32", "evaluation.bootstrap=20", "tuning.budget=0.9", "evaluation.rows=6",
-                "settings.decoding.max_new_tokens=4", *more]  # fmt: skip
-    given = [part for setting in settings for part in ("--set", setting)]
-    return call(
-        "run", "--task", "explanation", "--data", place.data, "--backbone", place.backbone, "--output", output, *given
-    )
+    return place.run("explanation", output, "settings.decoding.max_new_tokens=4", *more, data=place.folder / "guitars")
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +28,7 @@ def place(tmp_path_factory):
         {"item_id": f"i{n}", "title": f"guitar {n}", "description": "word " * 300 if n else "six"} for n in range(4)
     ]
     (folder / "items.jsonl").write_text("\n".join(map(json.dumps, items)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("M6REC_HOME", str(folder / "home"))
-        patch.setenv("HF_HOME", str(folder / "huggingface"))
-        tiny_backbone(dtype=torch.float32).decoder.save_pretrained(folder / "tiny")
-        tiny_tokenizer().save_pretrained(folder / "tiny")
-        here = Place(folder, folder / "tiny")
+    with tiny_trial(folder) as here:
         made = (
             "reviews",
             "--input",
@@ -70,7 +36,7 @@ def place(tmp_path_factory):
             "--items",
             folder / "items.jsonl",
             "--output",
-            here.data,
+            folder / "guitars",
         )
         assert call(*made) == 0
         assert run(here, folder / "run", "shots=10", "training.epochs=1", "evaluation.valid_rows=4") == 0
@@ -109,7 +75,7 @@ def ask(place, *more):
 
 
 def test_explain_for_a_user_and_an_item(place, capsys):
-    asked = ["--data", place.data, "--user", "u3", "--item", "i2"]
+    asked = ["--data", place.folder / "guitars", "--user", "u3", "--item", "i2"]
     assert ask(place, *asked, "--feature", "neck", "--n", "3", "--json") == 0
     [row] = json.loads(capsys.readouterr().out)
     assert (row["user"], row["item"], row["feature"]) == ("u3", "i2", "neck")
@@ -121,9 +87,9 @@ def test_explain_for_a_user_and_an_item(place, capsys):
 
 
 def test_unknown_user_or_item(place, capsys):
-    assert ask(place, "--data", place.data, "--user", "u99", "--item", "i2") == 2
+    assert ask(place, "--data", place.folder / "guitars", "--user", "u99", "--item", "i2") == 2
     assert "--user u99" in capsys.readouterr().err
-    assert ask(place, "--data", place.data, "--user", "u3", "--item", "I2") == 2
+    assert ask(place, "--data", place.folder / "guitars", "--user", "u3", "--item", "I2") == 2
     assert "--item I2" in capsys.readouterr().err
     assert ask(place, "--data", place.folder / "nowhere", "--user", "u3", "--item", "i2") == 2
     assert "neither a folder nor a known data set" in capsys.readouterr().err
@@ -162,16 +128,16 @@ def test_wrong_calls(place, capsys):
     for wrong in ([], ["--user", "u3"], ["--input", "x.jsonl", "--user", "u3"]):
         assert ask(place, *wrong) == 2
         assert "--user ID and --item ID" in capsys.readouterr().err
-    assert ask(place, "--data", place.data, "--user", "u3", "--item", "i2", "--feature", " ") == 2
+    assert ask(place, "--data", place.folder / "guitars", "--user", "u3", "--item", "i2", "--feature", " ") == 2
     assert "--feature: it is blank" in capsys.readouterr().err
 
 
 def test_reviews_command(place, tmp_path, capsys):
-    assert {path.name for path in place.data.iterdir()} == {
+    assert {path.name for path in (place.folder / "guitars").iterdir()} == {
         "train.jsonl", "valid.jsonl", "test.jsonl", "features.json", "dataset.json",
     }  # fmt: skip
     source = place.folder / "reviews.jsonl"
-    assert call("reviews", "--input", source, "--output", place.data) == 2
+    assert call("reviews", "--input", source, "--output", place.folder / "guitars") == 2
     assert "it is not empty" in capsys.readouterr().err
     (tmp_path / "few.jsonl").write_text("\n".join(source.read_text().splitlines()[:4]))
     assert call("reviews", "--input", tmp_path / "few.jsonl", "--output", tmp_path / "out") == 2

@@ -3,50 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 
-from m6rec_core.cli import main
 from m6rec_core.metrics.text.novelty import normalised
-from m6rec_core.testing import tiny_backbone, tiny_tokenizer
-
-
-@dataclass(frozen=True)
-class Place:
-    folder: Path
-    backbone: Path
-
-    @property
-    def pack(self) -> Path:
-        return self.folder / "run" / "pack"
-
-
-def call(*arguments):
-    with pytest.raises(SystemExit) as done:
-        main([str(argument) for argument in arguments])
-    return done.value.code
+from m6rec_core.testing import call, tiny_trial
 
 
 def run(place, output, *more):
-    settings = ["training.precision=fp32", "evaluation.bootstrap=20", "tuning.budget=0.9", "evaluation.rows=6",
-                "settings.decoding.max_new_tokens=4", *more]  # fmt: skip
-    given = [part for setting in settings for part in ("--set", setting)]
-    return call("run", "--task", "query-generation", "--backbone", place.backbone, "--output", output, *given)
+    return place.run("query-generation", output, "settings.decoding.max_new_tokens=4", *more)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("queries")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("M6REC_HOME", str(folder / "home"))
-        patch.setenv("HF_HOME", str(folder / "huggingface"))
-        tiny_backbone(dtype=torch.float32).decoder.save_pretrained(folder / "tiny")
-        tiny_tokenizer().save_pretrained(folder / "tiny")
-        here = Place(folder, folder / "tiny")
+    with tiny_trial(folder) as here:
         assert run(here, folder / "run", "shots=10", "training.epochs=1") == 0
         yield here
 

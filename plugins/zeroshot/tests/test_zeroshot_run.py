@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 
-from m6rec_core.cli import main
-from m6rec_core.testing import tiny_backbone, tiny_tokenizer
+from m6rec_core.testing import call, tiny_trial
 
 QUESTIONS = [
     {"input": "Find a movie similar to Batman, The Mask:", "target_scores": {"The Front Page": 0, "Speed": 1}},
@@ -19,20 +15,10 @@ QUESTIONS = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Place:
-    folder: Path
-    backbone: Path
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("zeroshot")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("M6REC_HOME", str(folder / "home"))
-        patch.setenv("HF_HOME", str(folder / "huggingface"))
-        tiny_backbone(dtype=torch.float32).decoder.save_pretrained(folder / "tiny")
-        tiny_tokenizer().save_pretrained(folder / "tiny")
+    with tiny_trial(folder) as here:
         films = folder / "films"
         films.mkdir()
         (films / "items.csv").write_text("item_id,title\n" + "".join(f"i{n},Film {n}\n" for n in range(30)))
@@ -54,13 +40,7 @@ def place(tmp_path_factory):
                 for n in range(count)
             ]
             (samples / f"{part}.jsonl").write_text("\n".join(map(json.dumps, lines)))
-        yield Place(folder, folder / "tiny")
-
-
-def call(*arguments):
-    with pytest.raises(SystemExit) as done:
-        main([str(argument) for argument in arguments])
-    return done.value.code
+        yield here
 
 
 def run(place, output, data, *more):
