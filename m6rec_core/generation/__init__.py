@@ -16,7 +16,7 @@ from m6rec_core.generation.evaluation import MODEL, UNTUNED, TextBaseline, TextE
 from m6rec_core.generation.nearest import nearest_answers
 from m6rec_core.generation.pictures import Painter, Picture, open_pipeline
 from m6rec_core.generation.settings import WritingConfig
-from m6rec_core.generation.tables import number
+from m6rec_core.generation.tables import interval_cell, interval_json, signed_cell
 
 __all__ = [
     "MODEL",
@@ -36,9 +36,11 @@ __all__ = [
     "answer_text",
     "best_texts",
     "for_best",
+    "interval_cell",
+    "interval_json",
     "nearest_answers",
-    "number",
     "open_pipeline",
     "prompt_row",
+    "signed_cell",
     "write_predictions",
 ]

@@ -25,9 +25,11 @@ def score_table(title: str, names: Sequence[str], scores: Mapping[str, Mapping[s
 
 def difference_table(model: str, names: Sequence[str], leads: Mapping[str, Mapping[str, Interval]]) -> ReportTable:
     """The model minus each other system, paired; `*` where the interval excludes 0."""
-    rows = tuple((f"{model} - {other}", *(_signed(line.get(name)) for name in names)) for other, line in leads.items())
+    rows = tuple(
+        (f"{model} - {other}", *(signed_cell(line.get(name)) for name in names)) for other, line in leads.items()
+    )
     title = "paired differences on the same rows (* the 95 % interval excludes 0)"
-    return ReportTable(title, ("difference", *map(_heading, names)), rows)
+    return ReportTable(title, ("difference", *map(_heading, names)), tuple(rows))
 
 
 def example_table(
@@ -49,9 +51,12 @@ def cell(score: TextScore | None) -> str:
     if math.isnan(score.value):
         return "n/a"
     interval = score.interval
-    if interval is None or math.isnan(interval.low):
-        return number(score.value)
-    return f"{number(score.value)} [{number(interval.low)}, {number(interval.high)}]"
+    return number(score.value) if interval is None or math.isnan(interval.low) else interval_cell(interval)
+
+
+def interval_cell(interval: Interval) -> str:
+    """`.751 [.742, .760]`."""
+    return f"{number(interval.value)} [{number(interval.low)}, {number(interval.high)}]"
 
 
 def number(value: float) -> str:
@@ -64,12 +69,17 @@ def number(value: float) -> str:
 
 def as_json(score: TextScore) -> dict[str, Any]:
     """A score for machines."""
-    interval = score.interval
-    ends = {} if interval is None else {"low": interval.low, "high": interval.high}
-    return {"value": score.value, **ends, "signature": score.signature}
+    found = {} if score.interval is None else interval_json(score.interval)
+    return {**found, "value": score.value, "signature": score.signature}
 
 
-def _signed(interval: Interval | None) -> str:
+def interval_json(interval: Interval) -> dict[str, float]:
+    """An interval for machines."""
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def signed_cell(interval: Interval | None) -> str:
+    """A difference, `+.012*` where its interval excludes 0; "" where there is none, `n/a` where it is not defined."""
     if interval is None:
         return ""
     if math.isnan(interval.value):

@@ -179,9 +179,8 @@ def _point(
     seconds = time.monotonic() - began
     scores = score_test(prepared, model, bench.accelerator, shown)[:, 0]
     found = interval_of(prepared, rows, scores)
-    label = rows.table.label[rows.rows["test"]].astype(np.float64)
     nothing: tuple[float | None, float | None, float | None] = (None, None, None)
-    lost = nothing if full is None else _lost(prepared, label, full, scores)
+    lost = nothing if full is None else _lost(prepared, rows, full, scores)
     point = Point(
         late, student, config.training.seed, prepared.assembled.plan.parameters, found.value, found.low, found.high,
         seconds, ask(prepared, model, rows, bench.plan.requests if late else bench.plan.full_requests),
@@ -189,7 +188,7 @@ def _point(
     )  # fmt: skip
     if bench.accelerator.is_main_process:
         with replacing(folder / SCORES) as partial, partial.open("wb") as stream:
-            np.save(stream, np.stack([scores, label]))
+            np.save(stream, scores)
         write_json(folder / POINT, {"settings": mark, **asdict(point)})
     return point, scores
 
@@ -233,7 +232,7 @@ def _known(folder: Path, mark: str) -> tuple[Point, NDArray[np.float64]] | None:
     """A point that was done before, with its test scores. Raises RunError when it had other settings."""
     try:
         values = json.loads((folder / POINT).read_text(encoding="utf-8"))
-        scores: NDArray[np.float64] = np.load(folder / SCORES)[0]
+        scores: NDArray[np.float64] = np.load(folder / SCORES)
     except (OSError, ValueError):
         return None
     if values.pop("settings") != mark:
@@ -244,13 +243,11 @@ def _known(folder: Path, mark: str) -> tuple[Point, NDArray[np.float64]] | None:
 
 
 def _lost(
-    prepared: Prepared, label: NDArray[np.float64], full: NDArray[np.float64], scores: NDArray[np.float64]
+    prepared: Prepared, rows: RunRows, full: NDArray[np.float64], scores: NDArray[np.float64]
 ) -> tuple[float, float, float]:
     """By how much the first metric of `scores` is worse than that of `full`, and its 95 % interval."""
-    metric = METRICS[prepared.task.manifest.metrics[0]]
-    user = np.arange(len(label))
-    if isinstance(prepared.rows, RunRows):
-        user = prepared.rows.table.user[prepared.rows.rows["test"]]
+    metric, test = METRICS[prepared.task.manifest.metrics[0]], rows.rows["test"]
+    label, user = rows.table.label[test], rows.table.user[test]
     first, second = (MetricInput(label, one, one, user) for one in (full, scores))
     better, worse = (first, second) if metric.higher_is_better else (second, first)
     plan = Bootstrap(resamples=prepared.config.evaluation.bootstrap)

@@ -286,8 +286,10 @@ def load(tiny: bool, scratch: str) -> tuple[Backbone, str]:
         backbone.decoder.save_pretrained(scratch)
         return backbone, scratch
     from m6rec_core.backbone.load import load_backbone, locate
+    from m6rec_core.backbone.precision import resolve
 
-    return load_backbone("smollm2-135m", torch.bfloat16), str(locate("smollm2-135m"))
+    dtype = resolve("auto", torch.device("cpu"))  # without the right instructions bf16 is ten times slower
+    return load_backbone("smollm2-135m", dtype), str(locate("smollm2-135m"))
 
 
 def compare(tiny: bool, rows: int, rows_per_forward: int, limit: int | None) -> list[Timing]:

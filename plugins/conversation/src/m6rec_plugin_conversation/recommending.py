@@ -16,8 +16,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from m6rec_core.generation.tables import number
-from m6rec_core.metrics.bootstrap import Bootstrap, Interval
+from m6rec_core.generation import interval_cell, interval_json, signed_cell
+from m6rec_core.metrics.bootstrap import Bootstrap
 from m6rec_core.metrics.evidence import RowSums, difference, interval
 from m6rec_core.metrics.retrieval import recall, target_ranks
 from m6rec_core.metrics.text.novelty import normalised
@@ -133,31 +133,21 @@ def recall_report(
         "(95 % intervals in brackets)"
     )
     tables = [
-        ReportTable(title, ("model", *names), tuple(_line(name, line) for name, line in values.items())),
+        ReportTable(
+            title, ("model", *names), tuple((name, *map(interval_cell, line.values())) for name, line in values.items())
+        ),
         ReportTable(
             "paired differences in recall (* the 95 % interval excludes 0)",
             ("difference", *names),
-            tuple((f"{model} - {name}", *map(_signed, line.values())) for name, line in leads.items()),
+            tuple((f"{model} - {name}", *map(signed_cell, line.values())) for name, line in leads.items()),
         ),
     ]
     numbers: dict[str, Any] = {
         "rows": len(questions.samples),
         "systems": {
-            name: {k: {**_ends(one), "signature": signature(k, questions)} for k, one in line.items()}
+            name: {k: {**interval_json(one), "signature": signature(k, questions)} for k, one in line.items()}
             for name, line in values.items()
         },
-        "difference": {name: {k: _ends(one) for k, one in line.items()} for name, line in leads.items()},
+        "difference": {name: {k: interval_json(one) for k, one in line.items()} for name, line in leads.items()},
     }
     return tables, numbers
-
-
-def _line(name: str, values: Mapping[str, Interval]) -> tuple[str, ...]:
-    return (name, *(f"{number(one.value)} [{number(one.low)}, {number(one.high)}]" for one in values.values()))
-
-
-def _signed(one: Interval) -> str:
-    return f"{'+' if one.value >= 0 else ''}{number(one.value)}{'*' if one.excludes_zero else ''}"
-
-
-def _ends(one: Interval) -> dict[str, float]:
-    return {"value": one.value, "low": one.low, "high": one.high}

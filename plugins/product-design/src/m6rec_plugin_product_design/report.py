@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from m6rec_core.config import TaskConfig
-from m6rec_core.generation import MODEL, UNTUNED, TextEvaluation, number
+from m6rec_core.generation import MODEL, UNTUNED, TextEvaluation, interval_cell, interval_json
 from m6rec_core.metrics.bootstrap import Bootstrap, Interval
 from m6rec_core.metrics.evidence import interval, row_mean
 from m6rec_core.metrics.text import TextInput
@@ -115,9 +115,9 @@ def _with_categories(report: Report, truth: Sequence[str], said: Mapping[str, Se
     for name, categories in said.items():
         right = [normalised(a) == normalised(b) and a != "" for a, b in zip(categories, truth, strict=True)]
         found[name] = interval(row_mean(np.array(right, dtype=np.float64)), Bootstrap(resamples=resamples))
-    rows = tuple((name, f"{number(i.value)} [{number(i.low)}, {number(i.high)}]") for name, i in found.items())
+    rows = tuple((name, interval_cell(one)) for name, one in found.items())
     table = ReportTable("category (95 % intervals in brackets)", ("model", "accuracy"), rows)
-    numbers: dict[str, Any] = {name: {"value": i.value, "low": i.low, "high": i.high} for name, i in found.items()}
+    numbers: dict[str, Any] = {name: interval_json(one) for name, one in found.items()}
     metrics = {**report.metrics, "category_accuracy": numbers}
     predictions = [
         {
