@@ -15,6 +15,7 @@ FOLDERS = {
     ".": "m6rec_core",
     "plugins/ctr": "src",
     "plugins/baselines": "src",
+    "plugins/retrieval": "src",
     "plugins/zeroshot": "src",
     "plugins/query-generation": "src",
     "plugins/product-design": "src",

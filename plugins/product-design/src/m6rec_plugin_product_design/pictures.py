@@ -41,17 +41,22 @@ class DiffusersPainter:
 
 
 def diffusers_pipeline(source: str) -> Painter:
-    """Load a pipeline of diffusers from a folder or hub id, safetensors only. ConfigError where it cannot be had."""
+    """Load a pipeline of diffusers from a folder or hub id, safetensors only, on the GPU where there is one.
+
+    Raises ConfigError where it cannot be had.
+    """
     if not source:
         raise ConfigError("--pipeline diffusers: name the model, --pipeline diffusers:FOLDER (or a hub id)")
     try:
+        import torch
         from diffusers import DiffusionPipeline
     except ImportError as error:
         raise ConfigError(
             "--pipeline diffusers: it is not installed; run `pip install 'm6rec-plugin-product-design[pictures]'`"
         ) from error
     try:
-        return DiffusersPainter(DiffusionPipeline.from_pretrained(source, use_safetensors=True))
+        loaded = DiffusionPipeline.from_pretrained(source, use_safetensors=True)
+        return DiffusersPainter(loaded.to("cuda") if torch.cuda.is_available() else loaded)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"--pipeline diffusers:{source}: cannot be loaded ({' '.join(str(error).split())})"
