@@ -55,7 +55,12 @@ def chat(
         raise ConfigError(f"--pack {pack}: it is a pack of task {opened.task.name!r}, not of conversation")
     talk = Talk(opened, titles, count, only_catalogue, facts)
     typing = sys.stdin.isatty() and not as_json
+    if typing:
+        click.echo(f"One turn a line; {QUIT} ends.", err=True)
     while (line := _next_line(typing)) is not None:
+        if typing and line.startswith("/"):
+            click.echo(f"error: there is no command {line.strip()}; {QUIT} ends, any other line is a turn", err=True)
+            continue
         try:
             _answer(talk, line, typing, as_json)
         except M6RecError as error:  # one turn is wrong, the dialogue goes on
