@@ -85,8 +85,9 @@ class TaskConfig(FrozenModel):
 
     A task that changes a nested setting (`decoding: DecodingConfig = DecodingConfig(stop=...)`) keeps its change when a
     user sets another part of it. `domain` is resolved by the core from the data set before a plugin sees it.
-    `instruction` initialises soft prompts. `soft_options` follows from the tuning mode, set by the core: False tells `build_head` that `TaskView.options` will
-    be None and that the head brings its own classifier (paper 3.4; `m6rec_core.tuning.modes`).
+    `instruction` initialises soft prompts. `soft_options` follows from the tuning mode, set by the core: False tells
+    `build_head` that `TaskView.options` will be None and that the head brings its own classifier (paper 3.4;
+    `m6rec_core.tuning.modes`).
     """
 
     domain: Domain | None = None
