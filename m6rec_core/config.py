@@ -186,8 +186,8 @@ class TuningConfig(FrozenModel):
     `segment_summaries`: so many tokens after each source segment that recurs, which enter above the lower layers with
     the segment's mean state.
 
-    `student_layers`: only the first so many layers of the backbone are used, then its final norm: a smaller model, to
-    compare late interaction with (paper Table 6); 0 uses all.
+    `student_layers` N: only the first N layers of the backbone are used, then its final norm: a smaller model (paper
+    Table 6); 0 uses all. With `late_layers` K the upper K of these N see the whole row, the lower N - K segments.
 
     `teacher`: a pack or run folder of the same task and backbone, usually the full model. `teacher_weight` times the
     distance of the read-out states, and `teacher_score_weight` times that of the choices among soft options, are added
@@ -214,8 +214,8 @@ class TuningConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TuningConfig:
-        if self.late_layers and self.student_layers:
-            raise ValueError("late_layers and student_layers exclude each other: set one of them to 0")
+        if self.student_layers and self.late_layers > self.student_layers:
+            raise ValueError("late_layers must not exceed student_layers: the upper layers are among those used")
         if self.init == "teacher" and self.teacher is None:
             raise ValueError("init teacher needs a teacher: set tuning.teacher to the folder of a run")
         return self

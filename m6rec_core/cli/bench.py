@@ -119,13 +119,18 @@ def _tell(curves: Sequence[ModeCurve], metric: str, output: Path, as_json: bool)
     click.echo(f"picture: {output / FIGURE}")
 
 
+DEPTHS = ("0", "3", "6", "10", "15")
+"""What `bench late` compares unless told."""
+
+
 @bench.command()
 @click.option("--task", "task_name", default="ctr", show_default=True, help="Name of an installed task.")
 @click.option("--data", help="Name of a known data set, or a folder. Default: the task's own.")
 @click.option("--backbone", help="Known name, folder, or hub id. Default: smollm2-135m.")
 @click.option(
-    "--layers", "depths", type=click.IntRange(min=0), multiple=True,
-    help="Numbers of upper layers (repeat the option); 0 is the full model. Default: 0, 3, 6, 10, 15.",
+    "--layers", "depths", multiple=True, metavar="K|K/N",
+    help="Numbers of upper layers (repeat the option), of all or of the first N; 0 is the full model. "
+    "Default: 0, 3, 6, 10, 15.",
 )  # fmt: skip
 @click.option("--student", "students", is_flag=True, help="Beside each K, a student of the backbone's first K layers.")
 @click.option("--full", type=click.Path(path_type=Path), help="Run or pack of a full model, instead of tuning one.")
@@ -147,7 +152,7 @@ def late(  # noqa: PLR0913, PLR0917 - one parameter per option
     task_name: str,
     data: str | None,
     backbone: str | None,
-    depths: tuple[int, ...],
+    depths: tuple[str, ...],
     students: bool,
     full: Path | None,
     teach: bool,
@@ -169,11 +174,19 @@ def late(  # noqa: PLR0913, PLR0917 - one parameter per option
     from m6rec_core.runs.files import CONFIG, choose_output, write_text
     from m6rec_core.runs.progress import say_line
     from m6rec_core.runs.report import print_table
-    from m6rec_core.runs.settings import parse_assignments, resolve, to_yaml
+    from m6rec_core.runs.settings import parse_assignments, parse_depth, resolve, to_yaml
     from m6rec_core.training.accelerator import make_accelerator
 
     plan = DepthPlan(
-        depths or (0, 3, 6, 10, 15), students, _seeds(seeds), full, teach, requests, full_requests, eight_bit, resume
+        [parse_depth("--layers", text) for text in depths or DEPTHS],
+        students,
+        _seeds(seeds),
+        full,
+        teach,
+        requests,
+        full_requests,
+        eight_bit,
+        resume,
     )
     task = load_task(task_name)
     source = data or task.manifest.default_data

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     help="What trains. Default: option-adapter.",
 )
 @click.option(
-    "--late-layers", type=click.IntRange(min=0), metavar="K", help="Late interaction: only the upper K layers see rows."
+    "--late-layers",
+    metavar="K|K/N",
+    help="Late interaction: only the upper K layers, of all or of the first N, see rows.",
 )
 @click.option("--shots", metavar="N|all", help="Number of training rows.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting, e.g. training.lr=0.001.")
@@ -49,7 +51,7 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter per option
     data: str | None,
     backbone: str | None,
     tuning: str | None,
-    late_layers: int | None,
+    late_layers: str | None,
     shots: str | None,
     assignments: tuple[str, ...],
     config_file: Path | None,
@@ -63,7 +65,7 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter per option
 
     asked = _asked(task_name, data, backbone, tuning, shots)
     if late_layers is not None:
-        asked.setdefault("tuning", {})["late_layers"] = late_layers
+        asked["tuning"] = {**asked.get("tuning", {}), **_depth(late_layers)}
     try:
         code = relaunch_if_needed(sys.argv[1:], num_processes)
         if code is None:
@@ -72,6 +74,13 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter per option
             sys.exit(code)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt("give the same command with --resume to go on from the last checkpoint") from error
+
+
+def _depth(text: str) -> dict[str, int]:
+    from m6rec_core.runs.settings import parse_depth
+
+    upper, used = parse_depth("--late-layers", text)
+    return {"late_layers": upper, "student_layers": used} if used else {"late_layers": upper}
 
 
 def _asked(task: str, data: str | None, backbone: str | None, tuning: str | None, shots: str | None) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from m6rec_core.runs.requests import Asked, EightBit
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One tuned model: K `late_layers`, or a student of `student_layers`, or the full model where both are 0.
+    """One tuned model: K `late_layers` of the first `student_layers` (0: of all), or a student of `student_layers`, or
+    the full model where both are 0.
 
     `value`: the first metric on the test rows, [low, high] its 95 % interval; `lost`: by how much it is worse than the
     full model of the same seed, [lost_low, lost_high] on the same resamples; None without one. `seconds`: of tuning,
@@ -37,6 +38,8 @@ class Point:
     @property
     def name(self) -> str:
         """What tables call the model."""
+        if self.student_layers and self.late_layers:
+            return f"K = {self.late_layers} of {self.student_layers} layers"
         if self.student_layers:
             return f"student, {self.student_layers} layers"
         return f"K = {self.late_layers}" if self.late_layers else "full model"
@@ -112,7 +115,7 @@ def draw(points: Sequence[Point], metric: str, target: Path) -> None:
     for name, group in groups:
         first, value = group[0], mean(point.value for point in group)
         spread = [[max(0.0, value - first.low)], [max(0.0, first.high - value)]]
-        shape = "s" if first.student_layers else "o" if first.late_layers else "*"
+        shape = ("D" if first.student_layers else "o") if first.late_layers else "s" if first.student_layers else "*"
         axes.errorbar(
             mean(p.asked.p50_ms for p in group), value, yerr=spread, marker=shape, capsize=3, label=name, linestyle=""
         )

@@ -50,13 +50,14 @@ SCORES = "scores.npy"
 class DepthPlan:
     """What is compared.
 
-    `depths`: numbers K of upper layers, 0 is the full model. `students`: beside each K a student of the first K layers.
+    `depths`: numbers K of upper layers and N of the layers that are used, 0 for all; (0, 0) is the full model, (0, N) a
+    student of the first N layers. `students`: beside each K a student of the first K layers.
     `seeds`: each point is tuned from each. `full`: the folder of a tuned full model, instead of tuning one; it is among
     the points in any case. `teach`: the full model teaches all others. `requests`, `full_requests`: how many are timed,
     with and without a cache. `resume`: points that are there are not done again.
     """
 
-    depths: Sequence[int]
+    depths: Sequence[tuple[int, int]]
     students: bool = False
     seeds: Sequence[int] = (0,)
     full: Path | None = None
@@ -115,7 +116,7 @@ def compare_depths(
 
 def _check(plan: DepthPlan) -> None:
     """Refuse what cannot go on, before anything is tuned."""
-    if plan.teach and plan.full is None and 0 not in plan.depths:
+    if plan.teach and plan.full is None and (0, 0) not in plan.depths:
         raise ConfigError("--teach needs the full model: add --layers 0, or name one with --full")
     if plan.full is not None:
         tuning = read_manifest(_pack_of(plan.full)).tuning
@@ -125,11 +126,16 @@ def _check(plan: DepthPlan) -> None:
 
 def _order(plan: DepthPlan) -> list[tuple[int, int]]:
     """(late layers, student layers) of the points of a seed, the full model first where there is one."""
-    depths = [k for k in dict.fromkeys((0, *plan.depths)) if k or plan.full is not None or 0 in plan.depths]
-    return [pair for k in depths for pair in ([(k, 0), (0, k)] if plan.students and k else [(k, 0)])]
+    whole = [(0, 0)] if plan.full is not None or (0, 0) in plan.depths else []
+    found = [*whole, *plan.depths]
+    if plan.students:
+        found = [pair for k, n in found for pair in ([(k, n), (0, k)] if k else [(k, n)])]
+    return list(dict.fromkeys(found))
 
 
 def _folder(late: int, student: int, seed: int) -> str:
+    if late and student:
+        return f"layers-{late}-of-{student}-{seed}"
     return f"student-{student}-{seed}" if student else f"layers-{late}-{seed}" if late else f"full-{seed}"
 
 

@@ -58,7 +58,7 @@ class EightBit:
 def can_cache(prepared: Prepared) -> bool:
     """Whether the model's lower layers read segments alone, so that a cache can answer for them."""
     tuning, spec = prepared.assembled.tuned.tuning, prepared.backbone.spec
-    return 0 < tuning.late_layers < spec.layers and not prepared.backbone.embedding.requires_grad
+    return tuning.below(spec.layers) > 0 and not prepared.backbone.embedding.requires_grad
 
 
 def fresh_cache(prepared: Prepared, eight_bit: bool) -> SegmentCache:

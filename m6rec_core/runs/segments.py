@@ -20,9 +20,9 @@ def attach_cache(prepared: Prepared, model: M6Rec, shown: bool, say: Callable[[s
     Each process encodes the segments for itself, unless `cache.folder` or `cache.redis` has them already.
     """
     tuning, spec = prepared.assembled.tuned.tuning, prepared.backbone.spec
-    below = spec.layers - tuning.late_layers
+    below = tuning.below(spec.layers)
     trains = prepared.backbone.embedding.requires_grad or bool(tuning.adapter_state(below))
-    if not tuning.late_layers or not below or trains:
+    if not below or trains:
         return None
     cache = open_cache(prepared.config.cache, prepared.backbone, say)
     packs = [pack for part in prepared.parts.values() for pack in part.packs]

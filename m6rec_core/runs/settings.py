@@ -48,6 +48,14 @@ def parse_assignments(assignments: Sequence[str]) -> Tree:
     return tree
 
 
+def parse_depth(option: str, text: str) -> tuple[int, int]:
+    """(upper layers K, layers N that are used or 0 for all) of "K" or "K/N". Raises ConfigError naming `option`."""
+    upper, of, used = text.partition("/")
+    if not upper.isdecimal() or (of and (not used.isdecimal() or int(used) < 1)):
+        raise ConfigError(f"{option} {text!r}: write a number of upper layers, or K/N for those of the first N layers")
+    return int(upper), int(used) if of else 0
+
+
 def _number(value: Any) -> Any:
     """YAML 1.1 reads 1e-3 as text; users mean a number."""
     if not isinstance(value, str):

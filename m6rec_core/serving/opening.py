@@ -101,7 +101,7 @@ def open_pack(
         ) from error
     assembled, manifest = load_pack(path, loaded, load_task, settings)
     model = M6Rec(loaded, {assembled.tuned.task.name: assembled.tuned}, writer).eval()
-    if 0 < assembled.tuned.tuning.late_layers < loaded.spec.layers:
+    if assembled.tuned.tuning.below(loaded.spec.layers):
         model.segments = open_cache(CacheConfig(), loaded, say)
     return Opened(assembled.tuned.task, manifest, loaded, assembled, model, device)
 

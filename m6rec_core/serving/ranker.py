@@ -55,7 +55,7 @@ class Ranker:
         self._opened = opened
         self._pack_tokens = pack_tokens
         self._tuning = opened.assembled.tuned.tuning
-        self._below = opened.backbone.spec.layers - self._tuning.late_layers if self._tuning.late_layers else 0
+        self._below = self._tuning.below(opened.backbone.spec.layers)
         self._encoding = Lock()
         self.cache: SegmentCache | None = None
         if self._below:

@@ -55,6 +55,14 @@ class TaskTuning(nn.Module):
         self.adapters = adapters
         self.attention_adapters = attention_adapters
 
+    def depth(self, layers: int) -> int:
+        """Return how many of the backbone's `layers` are used."""
+        return self.student_layers or layers
+
+    def below(self, layers: int) -> int:
+        """Return L', how many of the backbone's `layers` see segments alone; 0 without late interaction."""
+        return self.depth(layers) - self.late_layers if self.late_layers else 0
+
     @property
     def prompt_count(self) -> int:
         """P, the number of soft prompts, options included."""

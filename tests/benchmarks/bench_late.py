@@ -26,6 +26,7 @@ from m6rec_core.backbone.hf import Backbone
 from m6rec_core.config import TuningConfig
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task, load_task
+from m6rec_core.runs.pipeline import PACKS_FROM_CACHE
 from m6rec_core.runs.segments import segments_of
 from m6rec_core.serving.catalogue import Candidate
 from m6rec_core.serving.opening import Opened
@@ -142,7 +143,7 @@ def tuning(late: Opened, samples: list[BehaviourSample], per_forward: int, clock
     model.train()
     cache = Ranker(late).cache
     assert cache is not None
-    below = late.backbone.spec.layers - late.assembled.tuned.tuning.late_layers
+    below = late.assembled.tuned.tuning.below(late.backbone.spec.layers)
     began = clock()
     segments = list(segments_of(packs, vocabulary))
     distinct = cache.warm(late.assembled.tuned.tuning, below, segments)
@@ -234,7 +235,7 @@ def measure(
     for name, work in {
         "latency": lambda: latency(full, late, samples, naive_rows, clock),
         "reuse": lambda: reuse(late, samples, requests, clock),
-        "tuning": lambda: tuning(late, samples[:train], 4, clock),
+        "tuning": lambda: tuning(late, samples[:train], PACKS_FROM_CACHE, clock),
     }.items():
         if name in parts:
             found[name] = work()
@@ -266,6 +267,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append", help="only these parts")
     parser.add_argument("--late-prompts", action="store_true", help="soft prompts enter above the lower layers")
     parser.add_argument("--summaries", type=int, default=0, help="summary tokens after each segment")
+    parser.add_argument("--layers", type=int, default=0, help="layers that late interaction uses; 0: all")
     parser.add_argument("--cpu", action="store_true", help="count this process's CPU time, for a machine in use")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
@@ -276,7 +278,11 @@ def main() -> None:
         asked.train,
         asked.part or PARTS,
         time.process_time if asked.cpu else time.perf_counter,
-        {"late_prompts": "late" if asked.late_prompts else "input", "segment_summaries": asked.summaries},
+        {
+            "late_prompts": "late" if asked.late_prompts else "input",
+            "segment_summaries": asked.summaries,
+            "student_layers": asked.layers,
+        },
     )
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=2))

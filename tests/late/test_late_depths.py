@@ -79,7 +79,26 @@ def test_seeds_become_one_line():
     assert rows[0][4] == "11.0"
 
 
-def test_a_student_has_no_late_layers():
+def test_points_are_called_by_their_layers():
     assert replace(point(0, 0.6, 1.0), student_layers=3).name == "student, 3 layers"
-    with pytest.raises(ValueError, match="exclude each other"):
-        TuningConfig(late_layers=1, student_layers=2)
+    assert replace(point(2, 0.6, 1.0), student_layers=3).name == "K = 2 of 3 layers"
+    with pytest.raises(ValueError, match="among those used"):
+        TuningConfig(late_layers=3, student_layers=2)
+
+
+def test_what_is_no_depth_is_refused(films, tmp_path, capsys):
+    for wrong in ("three", "3/", "/3", "1/0", "-1"):
+        bench(films, tmp_path / "late", "--layers", wrong, code=2)
+        assert f"--layers {wrong!r}" in capsys.readouterr().err
+    assert not (tmp_path / "late").exists()
+
+
+def test_upper_layers_of_the_first_ones(films, tmp_path, capsys):
+    output = tmp_path / "late"
+    bench(films, output, "--layers", "1/2", "--layers", "0/2", "--no-eight-bit")
+    found = json.loads((output / "late.json").read_text())["points"]
+    assert [(p["late_layers"], p["student_layers"]) for p in found] == [(1, 2), (0, 2)]
+    assert found[0]["asked"]["hit_rate"] > 0
+    assert found[1]["asked"]["hit_rate"] is None
+    assert "K = 1 of 2 layers" in capsys.readouterr().out
+    assert (output / "layers-1-of-2-0" / "pack").is_dir()

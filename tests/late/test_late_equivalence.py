@@ -24,6 +24,8 @@ CASES = [
     ("causal", {"segment_summaries": 2, "segment_embeddings": "recency"}),
     ("prefix", {"segment_summaries": 1, "late_layers": 2, "adapter_layers": "all"}),
     ("causal", {"adapter_places": ("ffn", "attention"), "adapter_layers": "all", "late_layers": 2}),
+    ("causal", {"student_layers": 2, "segment_embeddings": "order"}),
+    ("prefix", {"student_layers": 2, "segment_embeddings": "recency", "adapter_layers": "all"}),
 ]
 
 
@@ -63,7 +65,8 @@ def assert_same(left: dict, right: dict) -> None:
 def by_hand(model: M6Rec, sample: Encoded) -> dict[tuple[str, int], torch.Tensor]:
     """The definition: each segment through the lower layers by itself, the concatenation through the upper ones."""
     backbone, tuning, found = model.backbone, model.tunings["lines"], {}
-    below = backbone.spec.layers - tuning.late_layers
+    depth = tuning.student_layers or backbone.spec.layers
+    below = depth - tuning.late_layers
     for r, row in enumerate(sample.rows):
         parts = []
         for ordinal in sorted(set(row.segments)):
@@ -83,7 +86,7 @@ def by_hand(model: M6Rec, sample: Encoded) -> dict[tuple[str, int], torch.Tensor
         if tuning.segments is not None:
             hidden = hidden + tuning.segments.embeddings[list(row.slots)]
         layout = plain_layout(len(row.ids), 0 if backbone.causal else row.source)
-        hidden = backbone.run(hidden[None], layout, below, backbone.spec.layers, tuning)[0]
+        hidden = backbone.run(hidden[None], layout, below, depth, tuning)[0]
         places = [row.readout, *(t - 1 for t in row.scored if t > 0)]
         found[sample.sample.id, r] = backbone.final_norm(hidden[places])
     return found

@@ -19,11 +19,13 @@ from m6rec_core.tuning.budget import plan
 STUDENT = TuningConfig(budget=0.9, prompts=3, student_layers=2)
 
 
+@pytest.mark.parametrize("late", [0, 1])
 @torch.no_grad()
-def test_a_student_is_the_backbone_cut_short():
+def test_a_student_is_the_backbone_cut_short(late):
     backbone = tiny_backbone()
-    tuned = perturb(build_tuned(kit.TASK, kit.SETTINGS, backbone, STUDENT), 1)
-    assert list(tuned.tuning.adapters.layers) == ["0", "1"]
+    tuned = perturb(build_tuned(kit.TASK, kit.SETTINGS, backbone, STUDENT.model_copy(update={"late_layers": late})), 1)
+    assert tuned.tuning.below(backbone.spec.layers) == late  # 2 layers, of which the lower one reads segments
+    assert list(tuned.tuning.adapters.layers) == (["1"] if late else ["0", "1"])
     short = copy.deepcopy(backbone)
     short.decoder.model.layers = short.decoder.model.layers[:2]
     short.spec = replace(backbone.spec, layers=2)
