@@ -5,9 +5,10 @@ A resolved `RunConfig` is written to `config.yaml` in the output folder and, wit
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import BaseModel, Field, SerializeAsAny, model_validator
 
 from m6rec_core.types import FrozenModel
 
@@ -82,9 +83,11 @@ class SamplingConfig(FrozenModel):
 class TaskConfig(FrozenModel):
     """Settings every task has; plugins subclass it. `options` are the answer words that initialise the soft options.
 
-    `domain` is resolved by the core from the data set before a plugin sees it. `instruction` initialises soft prompts.
-    `soft_options` follows from the tuning mode, set by the core: False tells `build_head` that `TaskView.options` will
-    be None and that the head brings its own classifier (paper 3.4; `m6rec_core.tuning.modes`).
+    A task that changes a nested setting (`decoding: DecodingConfig = DecodingConfig(stop=...)`) keeps its change when a
+    user sets another part of it. `domain` is resolved by the core from the data set before a plugin sees it.
+    `instruction` initialises soft prompts. `soft_options` follows from the tuning mode, set by the core: False tells
+    `build_head` that `TaskView.options` will be None and that the head brings its own classifier (paper 3.4;
+    `m6rec_core.tuning.modes`).
     """
 
     domain: Domain | None = None
@@ -93,6 +96,33 @@ class TaskConfig(FrozenModel):
     instruction: str = ""
     soft_options: bool = True
     max_tokens: int = Field(default=512, ge=8)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_defaults(cls, given: Any) -> Any:
+        return over_defaults(cls, given) if isinstance(given, Mapping) else given
+
+
+def over_defaults(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `given` with what the defaults of `model` set in each nested model that `given` names in part.
+
+    Only what a default sets explicitly is added, so that the choice of another kind does not meet parts of the first.
+    """
+    tree = dict(given)
+    for name, value in given.items():
+        default = model.model_fields[name].default if name in model.model_fields else None
+        if isinstance(default, BaseModel) and isinstance(value, Mapping):
+            tree[name] = over_defaults(type(default), merge(default.model_dump(exclude_unset=True), value))
+    return tree
+
+
+def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree with the branches of both; `high` wins."""
+    merged = dict(low)
+    for key, value in high.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
 
 
 class DecodingConfig(FrozenModel):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from m6rec_core.errors import DataError, PackError
+from m6rec_core.errors import DataError
 
 if TYPE_CHECKING:
     from m6rec_core.config import TaskConfig
@@ -108,9 +108,7 @@ def _from_pack(pack: Path, task_name: str, backbone: str | None) -> tuple[Any, A
     from m6rec_core.runs.progress import say_line
     from m6rec_core.serving.opening import open_pack
 
-    opened = open_pack(pack, backbone, None, say_line)
-    if opened.task.name != task_name:
-        raise PackError(f"{pack} is a pack of task {opened.task.name!r}, not of {task_name!r}")
+    opened = open_pack(pack, backbone, None, say_line, task=task_name)
     return opened.assembled, opened.backbone
 
 

@@ -16,6 +16,7 @@ from m6rec_core.generation.evaluation import MODEL, UNTUNED, TextBaseline, TextE
 from m6rec_core.generation.nearest import nearest_answers
 from m6rec_core.generation.pictures import Painter, Picture, open_pipeline
 from m6rec_core.generation.settings import WritingConfig
+from m6rec_core.generation.shown import scored_texts, told_texts
 from m6rec_core.generation.tables import interval_cell, interval_json, signed_cell
 
 __all__ = [
@@ -41,6 +42,8 @@ __all__ = [
     "nearest_answers",
     "open_pipeline",
     "prompt_row",
+    "scored_texts",
     "signed_cell",
+    "told_texts",
     "write_predictions",
 ]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from m6rec_core.config import Domain, RunConfig, TaskConfig
+from m6rec_core.config import Domain, RunConfig, TaskConfig, merge
 from m6rec_core.errors import ConfigError
 from m6rec_core.types import TaskManifest
 
@@ -66,15 +66,6 @@ def put(tree: Tree, dotted: str, value: Any) -> None:
         if not isinstance(tree, dict):
             raise ConfigError(f"setting {dotted!r}: {branch!r} already has a value and cannot have parts")
     tree[leaf] = value
-
-
-def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> Tree:
-    """A tree with the branches of both; `high` wins."""
-    merged = dict(low)
-    for key, value in high.items():
-        below = merged.get(key)
-        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return merged
 
 
 def resolve(manifest: TaskManifest, layers: Sequence[Mapping[str, Any]], domain: Domain) -> RunConfig:

@@ -75,13 +75,16 @@ def open_pack(
     precision: str | None,
     say: Say = lambda _line: None,
     settings: Mapping[str, Any] | None = None,
+    task: str | None = None,
 ) -> Opened:
     """Load a pack with the backbone it names, or `backbone`, in the number format of its tuning, or `precision`.
 
-    `settings` replace the task's own of that name (see `m6rec_core.assemble.load_pack`). Raises PackError,
-    BackboneError, RegistryError, ConfigError in one line that says what to do.
+    `settings` replace the task's own of that name (see `m6rec_core.assemble.load_pack`). `task`: the pack has to be of
+    this one. Raises PackError, BackboneError, RegistryError, ConfigError in one line that says what to do.
     """
     manifest = read_manifest(path)
+    if task is not None and manifest.task != task:
+        raise PackError(f"{path} is a pack of task {manifest.task!r}; give one of a run of {task!r}")
     load_task(manifest.task)  # a missing plugin shows before a backbone is fetched
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = resolve(precision or str(manifest.summary.get("precision", "auto")), device)

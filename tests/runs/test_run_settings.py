@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from m6rec_core.config import RunConfig, TaskConfig
+from m6rec_core.config import DecodingConfig, HistoryRule, RunConfig, SamplingConfig, TaskConfig, merge
 from m6rec_core.errors import ConfigError
-from m6rec_core.runs.settings import merge, parse_assignments, read_config, resolve, to_yaml
+from m6rec_core.runs.settings import parse_assignments, read_config, resolve, to_yaml
 from m6rec_core.text.domains import MOVIES, PRODUCTS
 from m6rec_core.types import Prediction, Sample, TaskManifest
 
@@ -30,6 +30,21 @@ def test_later_layers_win_and_quick_settings_come_first():
     assert (config.shots, config.evaluation.rows) == (100, 50)
     assert isinstance(config.settings, Settings)
     assert (config.settings.form, config.settings.domain) == ("long", MOVIES)
+
+
+class Writing(TaskConfig):
+    decoding: DecodingConfig = DecodingConfig(max_new_tokens=48, stop=("\n",))
+    sampling: SamplingConfig = SamplingConfig(history=HistoryRule(events=10))
+
+
+def test_a_part_that_is_set_leaves_what_the_task_chose_beside_it():
+    found = Writing.model_validate({"decoding": {"min_new_tokens": 9}, "sampling": {"history": {"stride": 3}}})
+    assert found.decoding == DecodingConfig(max_new_tokens=48, min_new_tokens=9, stop=("\n",))
+    assert found.sampling.history == HistoryRule(events=10, stride=3)
+    assert Writing.model_validate({"decoding": {"stop": []}}).decoding.stop == ()
+    whole = DecodingConfig(max_new_tokens=5)
+    assert Writing(decoding=whole).decoding == whole
+    assert Writing.model_validate(found.model_dump(mode="json")) == found
 
 
 def test_all_shots_and_a_named_domain():

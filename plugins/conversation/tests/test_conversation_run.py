@@ -111,10 +111,10 @@ def test_rankings_in_one_pass_equal_titles_alone(place, tmp_path, capsys):
     capsys.readouterr()
 
 
-def talk(place, monkeypatch, typed, *more):
+def talk(place, monkeypatch, typed, *more, terminal=False):
     class Typed(io.TextIOWrapper):
         def isatty(self):
-            return False
+            return terminal
 
     monkeypatch.setattr("sys.stdin", Typed(io.BytesIO(typed.encode())))
     return call("chat", "--pack", place.pack, "--backbone", place.backbone, "--precision", "fp32", *more)
@@ -130,6 +130,14 @@ def test_chat_through_a_pipe(place, monkeypatch, capsys):
     told = capsys.readouterr()
     assert "shorten it or raise settings.max_tokens" in told.err
     assert told.out.strip()
+
+
+def test_chat_on_a_terminal(place, monkeypatch, capsys):
+    assert talk(place, monkeypatch, "hi\n/help\n/quit\nnever\n", terminal=True) == 0
+    told = capsys.readouterr()
+    assert told.out.count("You: ") == 3
+    assert "/quit ends" in told.err.splitlines()[-2]
+    assert told.err.splitlines()[-1] == "error: there is no command /help; /quit ends, any other line is a turn"
 
 
 def test_chat_keeps_within_the_catalogue(place, monkeypatch, tmp_path, capsys):

@@ -123,7 +123,8 @@ def test_a_tiny_random_pipeline_of_diffusers(tmp_path):
                                 up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=8,
                                 attention_head_dim=4)  # fmt: skip
     vae = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4, sample_size=8)
-    made = StableDiffusionPipeline(vae=vae, text_encoder=text, tokenizer=fast, unet=unet, scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
+    made = StableDiffusionPipeline(vae=vae, text_encoder=text, tokenizer=fast, unet=unet,
+                                   scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
                                    safety_checker=None, feature_extractor=None,
                                    requires_safety_checker=False)  # fmt: skip
     made.save_pretrained(tmp_path / "pipeline")

@@ -40,7 +40,7 @@ def chat(
     """Talk about films. One turn a line; /quit or the end of the input ends it."""
     if only_catalogue and catalogue is None:
         raise click.UsageError("--only-catalogue needs --catalogue FILE")
-    from m6rec_core.errors import ConfigError, M6RecError
+    from m6rec_core.errors import M6RecError
     from m6rec_core.serving.opening import open_pack
     from m6rec_plugin_conversation.catalogue import read_catalogue
     from m6rec_plugin_conversation.talking import Talk
@@ -50,12 +50,15 @@ def chat(
         found = read_catalogue(catalogue)
         click.echo(f"catalogue: {found.told}", err=True)
         titles = found.titles
-    opened = open_pack(pack, backbone, precision, lambda line: click.echo(line, err=True))
-    if opened.task.name != "conversation":
-        raise ConfigError(f"--pack {pack}: it is a pack of task {opened.task.name!r}, not of conversation")
+    opened = open_pack(pack, backbone, precision, lambda line: click.echo(line, err=True), task="conversation")
     talk = Talk(opened, titles, count, only_catalogue, facts)
     typing = sys.stdin.isatty() and not as_json
+    if typing:
+        click.echo(f"One turn a line; {QUIT} ends.", err=True)
     while (line := _next_line(typing)) is not None:
+        if typing and line.startswith("/"):
+            click.echo(f"error: there is no command {line.strip()}; {QUIT} ends, any other line is a turn", err=True)
+            continue
         try:
             _answer(talk, line, typing, as_json)
         except M6RecError as error:  # one turn is wrong, the dialogue goes on

@@ -42,7 +42,6 @@ def explain(  # noqa: PLR0913, PLR0917 - one parameter per option
     asked = user_id is not None and item_id is not None
     if asked == (source is not None) or (source is not None and any((user_id, item_id, data))):
         raise click.UsageError("give --user ID and --item ID (with --data), or --input FILE, one of them")
-    from m6rec_core.errors import ConfigError
     from m6rec_core.serving.opening import open_pack
     from m6rec_plugin_explanation.sample import ExplanationPrediction
 
@@ -51,9 +50,7 @@ def explain(  # noqa: PLR0913, PLR0917 - one parameter per option
     def say(line: str) -> None:
         click.echo(line, err=True)
 
-    opened = open_pack(pack, backbone, precision, say, {"best": count})
-    if opened.task.name != "explanation":
-        raise ConfigError(f"--pack {pack}: it is a pack of task {opened.task.name!r}, not of explanation")
+    opened = open_pack(pack, backbone, precision, say, {"best": count}, task="explanation")
     answers = [answer for answer in opened.predict(samples) if isinstance(answer, ExplanationPrediction)]
     _show(samples, answers, as_json)
 
@@ -79,6 +76,8 @@ def _samples(
 
 
 def _show(samples: Sequence[ExplanationSample], answers: Sequence[ExplanationPrediction], as_json: bool) -> None:
+    from m6rec_core.generation import scored_texts, told_texts
+
     if as_json:
         rows = [
             {
@@ -86,19 +85,10 @@ def _show(samples: Sequence[ExplanationSample], answers: Sequence[ExplanationPre
                 "user": sample.user_id,
                 "item": sample.item.item_id,
                 "feature": sample.feature,
-                "explanations": [
-                    {"text": text, "log_likelihood": likelihood}
-                    for text, likelihood in zip(answer.texts, answer.log_likelihoods, strict=True)
-                ],
+                "explanations": scored_texts(answer),
             }
             for sample, answer in zip(samples, answers, strict=True)
         ]
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    for number, answer in enumerate(answers):
-        if len(samples) > 1:
-            click.echo(f"{chr(10) if number else ''}{answer.id}")
-        if not answer.texts:
-            click.echo("(nothing was written)")
-        for text in answer.texts:
-            click.echo(text)
+    click.echo("\n".join(told_texts(answers, "(nothing was written)")))

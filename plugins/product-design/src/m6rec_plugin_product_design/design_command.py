@@ -53,7 +53,6 @@ def design(  # noqa: PLR0913, PLR0917 - one parameter per option
         raise click.UsageError("give --input FILE, or some of --bought, --user, --wish and --category")
     if (pictures is None) != (pipeline is None):
         raise click.UsageError("--pictures DIR and --pipeline NAME go together")
-    from m6rec_core.errors import ConfigError
     from m6rec_core.generation import open_pipeline
     from m6rec_core.serving.opening import open_pack
     from m6rec_plugin_product_design.pictures import check_folder, paint
@@ -65,9 +64,9 @@ def design(  # noqa: PLR0913, PLR0917 - one parameter per option
         check_folder(pictures)
     painter = open_pipeline(pipeline) if pipeline is not None else None
     settings: dict[str, Any] = {"best": count, "seed": seed}
-    opened = open_pack(pack, backbone, precision, lambda line: click.echo(line, err=True), settings)
-    if opened.task.name != "product-design":
-        raise ConfigError(f"--pack {pack}: it is a pack of task {opened.task.name!r}, not of product-design")
+    opened = open_pack(
+        pack, backbone, precision, lambda line: click.echo(line, err=True), settings, task="product-design"
+    )
     answers = [one for one in opened.predict(samples) if isinstance(one, DesignPrediction)]
     painted: list[Painted] = []
     if painter is not None and pictures is not None:

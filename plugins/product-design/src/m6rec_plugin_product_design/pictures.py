@@ -55,7 +55,8 @@ def diffusers_pipeline(source: str) -> Painter:
             "--pipeline diffusers: it is not installed; run `pip install 'm6rec-plugin-product-design[pictures]'`"
         ) from error
     try:
-        loaded = DiffusionPipeline.from_pretrained(source, use_safetensors=True)
+        load: Any = DiffusionPipeline.from_pretrained  # untyped in some versions of diffusers
+        loaded = load(source, use_safetensors=True)
         return DiffusersPainter(loaded.to("cuda") if torch.cuda.is_available() else loaded)
     except (OSError, ValueError) as error:
         raise ConfigError(

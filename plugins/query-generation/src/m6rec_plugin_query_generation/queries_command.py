@@ -39,7 +39,6 @@ def queries(  # noqa: PLR0913, PLR0917 - one parameter per option
     """Write the best search queries for a need, or for every sample of a file."""
     if (need is None) == (source is None):
         raise click.UsageError("give --need TEXT or --input FILE, one of them")
-    from m6rec_core.errors import ConfigError
     from m6rec_core.serving.opening import open_pack
     from m6rec_plugin_query_generation.blocklist import read_lines
     from m6rec_plugin_query_generation.sample import QueryPrediction
@@ -50,11 +49,11 @@ def queries(  # noqa: PLR0913, PLR0917 - one parameter per option
         settings["blocked"] = read_lines(blocklist, "--blocklist")
     if allowed is not None:
         settings["allowed"] = read_lines(allowed, "--queries")
-    opened = open_pack(pack, backbone, precision, lambda line: click.echo(line, err=True), settings)
-    if opened.task.name != "query-generation":
-        raise ConfigError(f"--pack {pack}: it is a pack of task {opened.task.name!r}, not of query-generation")
+    opened = open_pack(
+        pack, backbone, precision, lambda line: click.echo(line, err=True), settings, task="query-generation"
+    )
     answers = [answer for answer in opened.predict(samples) if isinstance(answer, QueryPrediction)]
-    _show(samples, answers, as_json)
+    _show(answers, as_json)
 
 
 def _samples(need: str | None, source: Path | None) -> list[QuerySample]:
@@ -70,24 +69,12 @@ def _samples(need: str | None, source: Path | None) -> list[QuerySample]:
     return [QuerySample(id="need", need=need or "")]
 
 
-def _show(samples: Sequence[QuerySample], answers: Sequence[QueryPrediction], as_json: bool) -> None:
+def _show(answers: Sequence[QueryPrediction], as_json: bool) -> None:
+    from m6rec_core.generation import scored_texts, told_texts
+
     if as_json:
-        rows = [
-            {
-                "id": answer.id,
-                "queries": [
-                    {"query": text, "log_likelihood": likelihood}
-                    for text, likelihood in zip(answer.texts, answer.log_likelihoods, strict=True)
-                ],
-            }
-            for answer in answers
-        ]
+        rows = [{"id": answer.id, "queries": scored_texts(answer, "query")} for answer in answers]
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    for number, answer in enumerate(answers):
-        if len(samples) > 1:
-            click.echo(f"{chr(10) if number else ''}{answer.id}")
-        if not answer.texts:
-            click.echo("(no query: nothing was written that the blocklist lets through)")
-        for text in answer.texts:
-            click.echo(text)
+    nothing = "(no query: nothing was written that the blocklist lets through)"
+    click.echo("\n".join(told_texts(answers, nothing)))

@@ -10,7 +10,6 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from m6rec_core.errors import PackError
 from m6rec_core.serving.opening import Opened, open_pack
 from m6rec_core.types import Item
 from m6rec_plugin_retrieval.sample import RetrievalPrediction, RetrievalSample, item_sample, user_sample
@@ -73,7 +72,4 @@ class ItemEncoder:
 
 def open_encoder(pack: Path, backbone: str | None = None, say: Say = lambda _line: None) -> ItemEncoder:
     """Load a pack of the retrieval task. Raises PackError for a pack of another task, or of another backbone."""
-    opened = open_pack(pack, backbone, None, say)
-    if opened.task.name != "retrieval":
-        raise PackError(f"{pack} is a pack of task {opened.task.name}; a retrieval pack is needed")
-    return ItemEncoder(opened)
+    return ItemEncoder(open_pack(pack, backbone, None, say, task="retrieval"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
-from m6rec_core.errors import ConfigError, PackError
+from m6rec_core.errors import ConfigError
 from m6rec_core.text.domains import load_domain
 from m6rec_plugin_zeroshot.settings import ZeroshotConfig
 
@@ -41,10 +41,7 @@ def open_task(pack: Path | None, backbone: str | None, precision: str | None, se
         return open_untuned(TASK, settings, backbone or BACKBONE, precision or "auto", say)
     from m6rec_core.serving.opening import open_pack
 
-    opened = open_pack(pack, backbone, precision, say)
-    if opened.task.name != TASK:
-        raise PackError(f"{pack}: this is a pack of task {opened.task.name!r}; give one of a {TASK} run")
-    return opened
+    return open_pack(pack, backbone, precision, say, task=TASK)
 
 
 def config_of(opened: Opened) -> ZeroshotConfig:
