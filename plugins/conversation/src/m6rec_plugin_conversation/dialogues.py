@@ -19,6 +19,8 @@ from m6rec_plugin_conversation.sample import DialogueSample, Speaker, Turn, titl
 
 LONGEST = 2000
 """Characters of a turn; a longer one ends its dialogue, because it could not be shown whole."""
+EVERY = 10
+"""Of the training dialogues every tenth validates where a data set has no valid part."""
 SKIPPED = "skipped.json"
 
 Skipped = Counter[str]
@@ -90,6 +92,28 @@ def _turns(messages: Iterable[Message], skipped: Skipped) -> list[Turn]:
             return turns
         turns.append(turn)
     return turns
+
+
+def distinct(parts: Mapping[str, Iterable[Dialogue]], skipped: Skipped) -> dict[str, list[Dialogue]]:
+    """The dialogues of all parts, each id once: one whose id came before, in this part or another, is counted."""
+    found: dict[str, list[Dialogue]] = {part: [] for part in parts}
+    known: set[str] = set()
+    for part, dialogues in parts.items():
+        for dialogue in dialogues:
+            if dialogue.id in known:
+                skipped["dialogues whose id came before"] += 1
+                continue
+            known.add(dialogue.id)
+            found[part].append(dialogue)
+    return found
+
+
+def validated(parts: Mapping[str, list[Dialogue]]) -> dict[str, list[Dialogue]]:
+    """The parts; where there are no valid dialogues, every tenth training dialogue validates and does not train."""
+    if parts.get("valid"):
+        return dict(parts)
+    train = [dialogue for number, dialogue in enumerate(parts["train"], start=1) if number % EVERY]
+    return {**parts, "train": train, "valid": parts["train"][EVERY - 1 :: EVERY]}
 
 
 def drawn_parts(dialogues: Sequence[Dialogue]) -> dict[str, list[Dialogue]]:

@@ -1,4 +1,4 @@
-"""The data sets: a small example of our own, ReDial, IARD, and the book dialogues of OpenDialKG."""
+"""The data sets: a small example of our own, ReDial, IARD, INSPIRED, and the book dialogues of OpenDialKG."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from m6rec_core.logs.source_files import as_object, field, needed, read_objects
 from m6rec_core.text.template import clean
 from m6rec_core.types import Item
 from m6rec_plugin_conversation.dialogues import Dialogue, Message, Skipped, drawn_parts, write_parts
+from m6rec_plugin_conversation.inspired import write_inspired
 from m6rec_plugin_conversation.redial import write_iard, write_redial
 from m6rec_plugin_conversation.sample import Speaker
 
@@ -88,6 +89,15 @@ IARD = Recipe(
     domain="movies",
     write=write_iard,
     source=f"the annotated dialogues, one of {', '.join(('iard.json', 'IARD_annotated.json'))}, also .gz",
+)
+INSPIRED = Recipe(
+    name="inspired",
+    summary="1,001 dialogues in which one worker recommends films to another in a sociable way",
+    terms="no licence stated: for research (cite Hayati et al. 2020, INSPIRED); bring the files yourself",
+    domain="movies",
+    write=write_inspired,
+    source="train.tsv, dev.tsv and test.tsv of INSPIRED (github.com/sweetpeach/Inspired), also .gz; without train.tsv "
+    "the parts are drawn",
 )
 BOOKS = Recipe(
     name="opendialkg-books",

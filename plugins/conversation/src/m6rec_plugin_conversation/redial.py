@@ -11,7 +11,15 @@ from typing import Any
 from m6rec_core.logs.source_files import as_object, field, find, needed, parse, read_objects, read_text
 from m6rec_core.text.template import clean
 from m6rec_core.types import Item
-from m6rec_plugin_conversation.dialogues import Dialogue, Message, Skipped, drawn_parts, write_parts
+from m6rec_plugin_conversation.dialogues import (
+    Dialogue,
+    Message,
+    Skipped,
+    distinct,
+    drawn_parts,
+    validated,
+    write_parts,
+)
 from m6rec_plugin_conversation.sample import Speaker
 
 FILES = {
@@ -21,7 +29,6 @@ FILES = {
 }
 FILMS = ("movie_info.jsonl",)
 IARD_FILES = ("iard.json", "IARD_dataset.json", "IARD_annotated.json")
-EVERY = 10
 _MENTION = re.compile(r"@(\d+)")
 _IARD_MENTION = re.compile(r"@(\d+)\s*<([^<>]*)>")
 NAMELESS = "the movie"
@@ -41,21 +48,8 @@ def write_redial(source: Path | None, target: Path) -> None:
     known = find(folder, FILMS)
     films = {} if known is None else dict(_films(known))
     skipped = Skipped()
-    parts: dict[str, list[Dialogue]] = {part: [] for part in FILES}
-    known_ids: set[str] = set()
-    for part, names in FILES.items():
-        path = find(folder, names)
-        for place, row in read_objects(path) if path is not None else ():
-            dialogue = _dialogue(place, row, films, skipped)
-            if dialogue.id in known_ids:
-                skipped["dialogues whose id came before"] += 1
-                continue
-            known_ids.add(dialogue.id)
-            parts[part].append(dialogue)
-    if not parts["valid"]:
-        parts["valid"] = parts["train"][EVERY - 1 :: EVERY]
-        del parts["train"][EVERY - 1 :: EVERY]
-    write_parts(parts, target, skipped)
+    read = {part: _dialogues(find(folder, names), films, skipped) for part, names in FILES.items()}
+    write_parts(validated(distinct(read, skipped)), target, skipped)
 
 
 def write_iard(source: Path | None, target: Path) -> None:
@@ -71,6 +65,11 @@ def _films(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     for place, row in read_objects(path):
         genres = field(place, row, "genre", list) if row.get("genre") else []
         yield str(field(place, row, "movie_id", (str, int))), {"genres": ", ".join(map(str, genres))}
+
+
+def _dialogues(path: Path | None, films: Films, skipped: Skipped) -> Iterator[Dialogue]:
+    for place, row in read_objects(path) if path is not None else ():
+        yield _dialogue(place, row, films, skipped)
 
 
 def _dialogue(place: str, row: Mapping[str, Any], films: Films, skipped: Skipped) -> Dialogue:

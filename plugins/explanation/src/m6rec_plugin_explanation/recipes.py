@@ -1,4 +1,4 @@
-"""The data sets: Rent the Runway from the package index, Amazon reviews and PETER's layout from folders of the user."""
+"""The data sets: Rent the Runway from the package index; Amazon reviews, PETER's layout and XRec from folders."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ import click
 from m6rec_core.errors import DataError
 from m6rec_core.logs.jsonl import write_samples
 from m6rec_core.logs.recipes import Recipe
+from m6rec_core.logs.source_files import find
 from m6rec_plugin_explanation.choosing import ChosenSamples, ReviewRule, choose
 from m6rec_plugin_explanation.peter import INDICES, read_peter
 from m6rec_plugin_explanation.reviews import ReadReviews, read_items, read_reviews, told
 from m6rec_plugin_explanation.runway import ASSET, CLOTHES, FILE, TERMS, read_runway
 from m6rec_plugin_explanation.sample import ExplanationSample
+from m6rec_plugin_explanation.xrec import DESCRIBED, read_file, read_folder
+from m6rec_plugin_explanation.xrec import FILES as XREC_FILES
+from m6rec_plugin_explanation.xrec import TERMS as XREC_TERMS
 
 RUNWAY_RULE = ReviewRule(liked=8.0)
 """Ratings of Rent the Runway go from 2 to 10."""
@@ -57,16 +61,41 @@ def write_peter(source: Path | None, target: Path) -> None:
     write_parts(target, parts)
 
 
+def write_xrec(source: Path | None, target: Path) -> None:
+    """Write samples of the three parts in `source` as they are, or of its one file with its users drawn into parts.
+
+    Raises DataError naming file, line and field.
+    """
+    if source is None:
+        raise DataError(f"xrec needs --from DIR with {XREC.source}")
+    if find(source, (XREC_FILES["train"],)) is not None:
+        read = read_folder(source)
+    else:
+        path = _one([path for path in sorted(source.iterdir()) if path.name.endswith((".jsonl", ".jsonl.gz"))])
+        if path is None:
+            raise DataError(f"{source}: there is no file in it that ends in .jsonl or .jsonl.gz; pickles are not read")
+        read = read_file(path)
+        click.echo(
+            f"drawn       the users of {path.name}, by a fixed seed; these are not the published parts", err=True
+        )
+    write_parts(target, read.parts)
+    tell_left_out(read.skipped)
+
+
 def write_chosen(target: Path, read: ReadReviews, rule: ReviewRule) -> ChosenSamples:
     """Choose samples of reviews, write them and the features, and tell on standard error what was left out."""
     chosen = choose(read.reviews, rule)
     write_parts(target, chosen.parts)
     (target / FEATURES).write_text(json.dumps(chosen.mined.features, ensure_ascii=False, indent=0) + "\n", "utf-8")
     click.echo(f"reviews     {len(read.reviews):,}, {len(chosen.mined.features):,} features mined", err=True)
-    left_out = {**read.skipped, **chosen.skipped}
-    if left_out:
-        click.echo(f"left out    {told(left_out)}", err=True)
+    tell_left_out({**read.skipped, **chosen.skipped})
     return chosen
+
+
+def tell_left_out(counts: Mapping[str, int]) -> None:
+    """Say on standard error how many rows were left out for which reason, if any."""
+    if counts:
+        click.echo(f"left out    {told(counts)}", err=True)
 
 
 def write_parts(target: Path, parts: Mapping[str, tuple[ExplanationSample, ...]]) -> None:
@@ -105,4 +134,13 @@ PETER = Recipe(
     terms="those of the data set that you bring",
     write=write_peter,
     source=f"reviews.json (the published reviews.pickle as JSON) and {', '.join(INDICES.values())}",
+)
+XREC = Recipe(
+    name="xrec",
+    summary="why users would like books, places or businesses, from summaries of both, by a language model",
+    terms=XREC_TERMS,
+    write=write_xrec,
+    domain=DESCRIBED.name,
+    source="one file of a department (JSON lines: uid, iid, title, user_summary, item_summary, explanation), "
+    f".jsonl, also .gz, or the parts {', '.join(XREC_FILES.values())}",
 )
