@@ -123,18 +123,20 @@ def reuse(late: Opened, samples: list[BehaviourSample], requests: int, clock: Cl
     }  # fmt: skip
 
 
-def tuning(late: Opened, samples: list[BehaviourSample], per_forward: int, clock: Clock) -> dict[str, Any]:
-    """Forward and backward over the same packs, in one pass and from the cache; encoding is timed apart."""
+def tuning(late: Opened, samples: list[BehaviourSample], clock: Clock) -> dict[str, Any]:
+    """Forward and backward over the same packs, in one pass and from the cache; encoding is timed apart.
+
+    As in a run: one pack to a forward in one pass, up to eight from the cache.
+    """
     model, name = late.model, late.task.name
     encoded = encode(name, late.assembled.tuned, samples, late.backbone).samples
     packs = plan_packs(encoded, 512, late.backbone.causal)
     vocabulary = late.backbone.spec.vocabulary
-    groups = [packs[i : i + per_forward] for i in range(0, len(packs), per_forward)]
 
-    def steps() -> list[torch.Tensor]:
+    def steps(per_forward: int) -> list[torch.Tensor]:
         losses = []
-        for group in groups:
-            loss = model(collate(group, vocabulary))[name]
+        for first in range(0, len(packs), per_forward):
+            loss = model(collate(packs[first : first + per_forward], vocabulary))[name]
             loss.sum().backward()
             losses.append(loss.detach())
         model.zero_grad(set_to_none=True)
@@ -150,11 +152,11 @@ def tuning(late: Opened, samples: list[BehaviourSample], per_forward: int, clock
     encoding = clock() - began
     model.train()
     began = clock()
-    cached = steps()
+    cached = steps(PACKS_FROM_CACHE)
     cached_seconds = clock() - began
     model.segments = None
     began = clock()
-    plain = steps()
+    plain = steps(1)
     plain_seconds = clock() - began
     torch.testing.assert_close(torch.cat(cached), torch.cat(plain), rtol=1e-3, atol=1e-3)
     model.eval()
@@ -235,7 +237,7 @@ def measure(
     for name, work in {
         "latency": lambda: latency(full, late, samples, naive_rows, clock),
         "reuse": lambda: reuse(late, samples, requests, clock),
-        "tuning": lambda: tuning(late, samples[:train], PACKS_FROM_CACHE, clock),
+        "tuning": lambda: tuning(late, samples[:train], clock),
     }.items():
         if name in parts:
             found[name] = work()
