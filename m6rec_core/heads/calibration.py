@@ -62,6 +62,13 @@ def logit_features(statistics: Mapping[str, float], names: Sequence[str] = STATI
 
     Raises DataError when a rate or count is missing, a number is not finite, a rate outside 0..1, a count negative.
     """
+    missing = [name for name in names if name not in statistics and not name.endswith("_margin")]
+    if missing:
+        known = ", ".join(sorted(statistics)) or "none"
+        raise DataError(
+            f"statistics {', '.join(missing)} are missing from the sample (it has {known}): give them in its "
+            "`statistics`, counted before its time as m6rec run counts them, or tune with settings.calibration=false"
+        )
     return tuple(_feature(statistics, name) for name in names)
 
 
@@ -71,9 +78,6 @@ def _feature(statistics: Mapping[str, float], name: str) -> float:
         if not math.isfinite(margin):
             raise DataError(f"statistic {name!r} is {margin}: a margin is a finite number, 0 for nothing known")
         return margin
-    if name not in statistics:
-        known = ", ".join(sorted(statistics)) or "none"
-        raise DataError(f"statistic {name!r} is missing from the sample (it has {known}): prepare the data again")
     value = float(statistics[name])
     highest = 1.0 if name.endswith("_rate") else math.inf
     if not (0.0 <= value <= highest and math.isfinite(value)):

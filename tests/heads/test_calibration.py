@@ -102,7 +102,7 @@ def test_bad_values_name_the_statistic(name, value):
 
 
 def test_missing_and_unknown_statistics_name_themselves():
-    with pytest.raises(DataError, match="'user_rate' is missing"):
+    with pytest.raises(DataError, match="statistics user_rate, recent_rate, item_count, user_count are missing"):
         logit_features({"item_rate": 0.5})
     with pytest.raises(DataError, match="must end in"):
         logit_features({"age": 0.5}, ("age",))
