@@ -120,6 +120,6 @@ def draw(points: Sequence[Point], metric: str, target: Path) -> None:
             mean(p.asked.p50_ms for p in group), value, yerr=spread, marker=shape, capsize=3, label=name, linestyle=""
         )
     axes.set(xscale="log", xlabel="milliseconds per request, p50", ylabel=f"test {metric}, 95 % interval")
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside right upper", fontsize="small")  # inside it would hide intervals
     with replacing(target) as partial:
         figure.savefig(partial, format="png", dpi=120)
