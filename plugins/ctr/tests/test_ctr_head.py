@@ -49,7 +49,7 @@ def test_prepare_names_a_sample_without_label_or_statistic(samples):
     with pytest.raises(DataError, match="sample 7-1: no label"):
         tuned_with(CtrConfig(domain=MOVIES), prepare=unlabelled)
     bare = [samples[0], samples[1].model_copy(update={"statistics": {}})]
-    with pytest.raises(DataError, match="statistics item_rate, user_rate, .* are missing"):
+    with pytest.raises(DataError, match=r"statistics item_rate, user_rate, .* are missing"):
         tuned_with(CtrConfig(domain=MOVIES), prepare=bare)
 
 
