@@ -229,7 +229,7 @@ class M6Rec(nn.Module):
 
     def _depth(self, batch: Batch) -> int:
         """How many layers of the backbone the tasks in the batch use."""
-        found = {self.tuning(name).student_layers or self.backbone.spec.layers for name in batch.tasks}
+        found = {self.tuning(name).depth(self.backbone.spec.layers) for name in batch.tasks}
         if len(found) > 1:
             raise M6RecError(
                 f"tasks of {' and '.join(map(str, sorted(found)))} layers cannot share a batch: tune them with the "

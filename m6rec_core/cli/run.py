@@ -65,7 +65,7 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter per option
 
     asked = _asked(task_name, data, backbone, tuning, shots)
     if late_layers is not None:
-        asked["tuning"] = {**asked.get("tuning", {}), **_depth(late_layers)}
+        asked.setdefault("tuning", {}).update(_depth(late_layers))
     try:
         code = relaunch_if_needed(sys.argv[1:], num_processes)
         if code is None:

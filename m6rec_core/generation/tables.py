@@ -29,7 +29,7 @@ def difference_table(model: str, names: Sequence[str], leads: Mapping[str, Mappi
         (f"{model} - {other}", *(signed_cell(line.get(name)) for name in names)) for other, line in leads.items()
     )
     title = "paired differences on the same rows (* the 95 % interval excludes 0)"
-    return ReportTable(title, ("difference", *map(_heading, names)), tuple(rows))
+    return ReportTable(title, ("difference", *map(_heading, names)), rows)
 
 
 def example_table(

@@ -115,7 +115,8 @@ def draw(points: Sequence[Point], metric: str, target: Path) -> None:
     for name, group in groups:
         first, value = group[0], mean(point.value for point in group)
         spread = [[max(0.0, value - first.low)], [max(0.0, first.high - value)]]
-        shape = ("D" if first.student_layers else "o") if first.late_layers else "s" if first.student_layers else "*"
+        kind = bool(first.late_layers), bool(first.student_layers)
+        shape = {(False, False): "*", (True, False): "o", (False, True): "s", (True, True): "D"}[kind]
         axes.errorbar(
             mean(p.asked.p50_ms for p in group), value, yerr=spread, marker=shape, capsize=3, label=name, linestyle=""
         )

@@ -79,7 +79,7 @@ def plan(config: TuningConfig, spec: BackboneSpec, heads: int, options: int, hea
         prompts=prompts,
         options=soft_options,
         rank=rank,
-        first_adapter_layer=_depth(config, spec) - adapters,
+        first_adapter_layer=used_layers(config, spec) - adapters,
         parameters=parameters,
         share=parameters / spec.parameters,
     )
@@ -106,7 +106,7 @@ def _least_prompts(config: TuningConfig, mode: ModeSpec, options: int) -> int:
 
 def _adapter_count(config: TuningConfig, spec: BackboneSpec, mode: ModeSpec, costs: _Costs, least: int) -> int:
     """Return the number of adapted layers: the explicit one, or the most that fit."""
-    depth = _depth(config, spec)
+    depth = used_layers(config, spec)
     if config.adapter_layers == "all":
         return depth
     if config.adapter_layers == "late":
@@ -132,8 +132,8 @@ def _adapter_count(config: TuningConfig, spec: BackboneSpec, mode: ModeSpec, cos
     return int(min(config.late_layers or depth, fitting))
 
 
-def _depth(config: TuningConfig, spec: BackboneSpec) -> int:
-    """How many layers of the backbone the task uses."""
+def used_layers(config: TuningConfig, spec: BackboneSpec) -> int:
+    """Return how many layers of the backbone the task uses, from below."""
     return config.student_layers or spec.layers
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from m6rec_core.config import SegmentOrder, TuningConfig
 from m6rec_core.errors import ConfigError
 from m6rec_core.tuning.adapters import FfnAdapters
-from m6rec_core.tuning.budget import TuningPlan
+from m6rec_core.tuning.budget import TuningPlan, used_layers
 from m6rec_core.tuning.late import SegmentEmbeddings, SegmentSummaries, segment_slots
 from m6rec_core.tuning.soft import (
     MarkerEmbeddings,
@@ -133,7 +133,7 @@ def build_tuning(
     informed start lacks its text.
     """
     generator = torch.Generator().manual_seed(seed)
-    depth = config.student_layers or spec.layers
+    depth = used_layers(config, spec)
     # Drawn first: adapters start the same whether or not the mode has prompts, so that modes compare on equal terms.
     adapters = {
         place: FfnAdapters(spec.hidden, plan.rank, plan.first_adapter_layer, depth, generator)

@@ -47,8 +47,9 @@ def diffusers_pipeline(source: str) -> Painter:
     """
     if not source:
         raise ConfigError("--pipeline diffusers: name the model, --pipeline diffusers:FOLDER (or a hub id)")
+    import torch
+
     try:
-        import torch
         from diffusers import DiffusionPipeline
     except ImportError as error:
         raise ConfigError(
