@@ -225,8 +225,8 @@ class TrainingConfig(FrozenModel):
     """The optimiser, the batches and when to stop. One step sees `packs_per_step` packs of `pack_tokens` tokens.
 
     `lr`: of adapters and heads (of all weights in the mode fine-tuning). `prompt_lr`: of soft prompts, options
-    and markers; None takes `lr`. `packs_per_forward`: None is one, and up to eight of a step where its states come from
-    the segment cache: the result does not depend on it, but soft prompts then run through the lower layers less often.
+    and markers; None takes `lr`. `packs_per_forward`: None is one, and where states come from the segment cache two on
+    a CPU, eight elsewhere; the result does not depend on it.
     """
 
     epochs: int = Field(default=1, ge=1)

@@ -19,6 +19,8 @@ from m6rec_core.tokens.batching import Batch, TaskRows
 from m6rec_core.tokens.layout import soft_layout
 from m6rec_core.tokens.markers import Marker
 from m6rec_core.tokens.tree import Piece
+from m6rec_core.tuning.mixed import MixedAdapters
+from m6rec_core.tuning.sharing import SharedStates
 from m6rec_core.types import (
     Generate,
     LossScope,
@@ -93,7 +95,6 @@ class StateRows:
         return StateRows(self.samples, self.indices, *(tensor.to(device) for tensor in tensors))
 
 
-_Adapter = Callable[[int, Tensor], Tensor | None]
 Generation = Callable[["M6Rec", str], Generate]
 """Makes the `Generate` of a task instance: the decoding stage lies above the model, so it is handed in."""
 
@@ -101,8 +102,8 @@ Generation = Callable[["M6Rec", str], Generate]
 class M6Rec(nn.Module):
     """The backbone and the tuned tasks, by instance name (two configurations of one task are two instances).
 
-    `segments`: the segment cache of late interaction; None computes all layers in one pass. `teachers`: by instance
-    name, what is added to losses in train mode.
+    `segments`: the segment cache of late interaction; None computes all layers in one pass. `shared`: what the forwards
+    of a step share while it runs. `teachers`: by instance name, what is added to losses in train mode.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class M6Rec(nn.Module):
         self.heads = nn.ModuleDict({name: t.head for name, t in tasks.items()})
         self._tasks = {name: t.task for name, t in tasks.items()}
         self.segments: SegmentStates | None = None
+        self.shared: SharedStates | None = None
         self.teachers: dict[str, Teacher] = {}
         self._kept: dict[str, tuple[tuple[object, ...], Tensor, Tensor]] = {}
         self._settings = {name: t.config for name, t in tasks.items()}
@@ -214,14 +216,14 @@ class M6Rec(nn.Module):
             raise M6RecError(f"the batch holds rows of tasks without a loaded pack: {', '.join(unknown)}")
         backbone, layers = self.backbone, self._depth(batch)
         rows = [(name, batch.tasks[name]) for name in batch.tasks]
-        read = torch.cat([places for _, r in rows for places in (r.readout, r.scored_from)])
+        read = torch.cat([places for _, r in rows for places in _read_by(r)])
         adapters = self.ffn(batch)
         late = self._late_layers(batch)
         hidden = self._entering(batch, layers - late, adapters) if late else self.embed(batch)
         hidden = backbone.run(hidden, batch.layout, layers - late if late else 0, layers, adapters, read=read)
-        sizes = [len(places) for _, r in rows for places in (r.readout, r.scored_from)]
+        sizes = [len(places) for _, r in rows for places in _read_by(r)]
         parts = iter(torch.split(hidden, sizes))
-        return {name: self._view(name, r, next(parts), next(parts)) for name, r in rows}
+        return {name: self._view(name, r, next(parts), next(parts), next(parts)) for name, r in rows}
 
     def tuning(self, name: str) -> TaskTuning:
         """The tuned parts of the task instance `name`."""
@@ -330,9 +332,16 @@ class M6Rec(nn.Module):
         kept = None if self.backbone.embedding.requires_grad else self._kept.get(name)
         if not torch.is_grad_enabled() and kept is not None and kept[0] == tag:
             return kept[1], kept[2]
-        embedded = torch.cat(used).to(self.backbone.dtype)[None]
-        layout = soft_layout(count, len(embedded[0]) - count, self.backbone.causal, embedded.device)
-        states = self.backbone.run(embedded, layout, 0, below, tuning, scope="segment")[0]
+
+        def computed() -> Tensor:
+            embedded = torch.cat(used).to(self.backbone.dtype)[None]
+            layout = soft_layout(count, len(embedded[0]) - count, self.backbone.causal, embedded.device)
+            return self.backbone.run(embedded, layout, 0, below, tuning, scope="segment")[0]
+
+        if torch.is_grad_enabled() and self.shared is not None:
+            states = self.shared.read((name, below, prompts, markers), computed)
+        else:
+            states = computed()
         if not torch.is_grad_enabled():
             self._kept[name] = (tag, states[:count], states[count:])
         return states[:count], states[count:]
@@ -340,18 +349,22 @@ class M6Rec(nn.Module):
     def ffn(self, batch: Batch) -> MixedAdapters:
         """The adapters of the batch's tasks, for `Backbone.run`."""
         rows = [(self.tuning(name), r.tokens) for name, r in batch.tasks.items()]
-        return MixedAdapters(rows, [len(r.readout) + len(r.scored_from) for r in batch.tasks.values()])
+        return MixedAdapters(rows, [sum(map(len, _read_by(r))) for r in batch.tasks.values()])
 
-    def _view(self, name: str, rows: TaskRows, readout: Tensor, scored: Tensor) -> TaskView:
+    def _view(self, name: str, rows: TaskRows, readout: Tensor, scored: Tensor, pooled: Tensor) -> TaskView:
         def states(last: Tensor) -> Tensor:
             normed = self.backbone.final_norm(last)
             return normed.to(torch.promote_types(normed.dtype, torch.float32))
 
+        hidden = states(readout)
+        if len(pooled):
+            count = 1 + torch.bincount(rows.pooled_row, minlength=len(hidden))
+            hidden = hidden.index_add(0, rows.pooled_row, states(pooled)) / count[:, None]
         return TaskView(
             task=name,
             samples=rows.samples,
             sample_of_row=rows.sample_of_row,
-            hidden=states(readout),
+            hidden=hidden,
             options=self.tuning(name).options(),
             scored=ScoredTokens(hidden=states(scored), ids=rows.scored_ids, row=rows.scored_row),
             vocabulary=self._vocabulary(name, rows.ends),
@@ -370,44 +383,9 @@ class M6Rec(nn.Module):
         return logits
 
 
-class MixedAdapters:
-    """What the adapters of several tasks add in one layer: each task's adapter sees its own tokens only."""
-
-    def __init__(self, rows: Sequence[tuple[TaskTuning, Tensor]], read: Sequence[int] = ()) -> None:
-        """Take for each task its tuned parts and the flat places of its tokens, in all each token once.
-
-        `read`: how many of the read places are each task's, task by task, where only they run in the last layer.
-        """
-        self._tunings = [tuning for tuning, _ in rows]
-        self._places = [places for _, places in rows]
-        stops = [sum(read[: n + 1]) for n in range(len(read))]
-        self._read = [slice(stop - size, stop) for size, stop in zip(read, stops, strict=True)]
-
-    def ffn(self, layer: int, z: Tensor) -> Tensor | None:
-        """See `LayerAdapters`; `z` is [G, T, D] of all tokens, or [R, D] of the read places."""
-        return self._added([tuning.ffn for tuning in self._tunings], layer, z)
-
-    def attention(self, layer: int, z: Tensor) -> Tensor | None:
-        """See `LayerAdapters`; `z` is [G, T, D]."""
-        return self._added([tuning.attention for tuning in self._tunings], layer, z)
-
-    def _added(self, adapters: Sequence[_Adapter], layer: int, z: Tensor) -> Tensor | None:
-        if len(adapters) == 1:
-            # One task: padding gets an adapter too, which nobody reads, and the gather and scatter are saved.
-            return adapters[0](layer, z)
-        if z.dim() == 2:
-            parts = [(added(layer, z[part]), z[part]) for added, part in zip(adapters, self._read, strict=True)]
-            if all(extra is None for extra, _ in parts):
-                return None
-            return torch.cat([torch.zeros_like(own) if extra is None else extra for extra, own in parts])
-        flat = z.reshape(-1, z.shape[-1])
-        total: Tensor | None = None
-        for added, places in zip(adapters, self._places, strict=True):
-            extra = added(layer, flat[places])
-            if extra is not None:
-                total = torch.zeros_like(flat) if total is None else total
-                total = total.index_add(0, places, extra.to(flat.dtype))
-        return None if total is None else total.view_as(z)
+def _read_by(rows: TaskRows) -> tuple[Tensor, Tensor, Tensor]:
+    """The places of a task's tokens whose last states are needed, in the order of `M6Rec._view`."""
+    return rows.readout, rows.scored_from, rows.pooled
 
 
 class NoGeneration:

@@ -39,6 +39,17 @@ class Readout(StrEnum):
     TARGET = "target"
 
 
+class Pooling(StrEnum):
+    """What of a row's final hidden states a head gets: that at the read-out, or the mean over the read-out's region.
+
+    The paper reads one position (3.2); the mean is over all tokens of the region up to the read-out, soft prompts left
+    out.
+    """
+
+    LAST = "last"
+    MEAN = "mean"
+
+
 class LossScope(StrEnum):
     """Whether a row's loss depends on that row alone or on the whole batch (in-batch negatives)."""
 
@@ -129,13 +140,15 @@ class TextRow:
 
     `markers` writes [BOS'] source [EOS'] [BOS] target [EOS] as the paper does; off for pretrained causal
     backbones that never saw markers, where the read-out is the last text token of the region. `scored_end`: [EOS] is
-    the last token of the answer, so that a task learns where to stop; it needs markers.
+    the last token of the answer, so that a task learns where to stop; it needs markers. `pooling`: whether the head
+    gets the read-out's state or the mean of its region.
     """
 
     segments: tuple[Segment, ...]
     readout: Readout = Readout.TARGET
     markers: bool = True
     scored_end: bool = False
+    pooling: Pooling = Pooling.LAST
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from m6rec_core.backbone.cache import Arena, Recorded
 from m6rec_core.decoding.prompts import Prompt
-from m6rec_core.model import M6Rec, MixedAdapters
+from m6rec_core.model import M6Rec
 from m6rec_core.tokens.batching import Encoded, Pack, collate, plan_packs
+from m6rec_core.tuning.mixed import MixedAdapters
 from m6rec_core.types import Sample
 
 PACK_TOKENS = 1024

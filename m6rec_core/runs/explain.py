@@ -34,7 +34,7 @@ class TokenView:
     """A token. `kind`: prompt, option, marker or text. `segment`: number of its text segment, None for the others.
 
     `position`: its rotary position in the row; `offset`: that in its segment (late interaction). `role`: "read out",
-    "scored" or "". `answer`: which answer a soft option stands for.
+    "averaged" (with the read-out), "scored" or "". `answer`: which answer a soft option stands for.
     """
 
     position: int
@@ -111,11 +111,19 @@ def _row(text: TextRow, row: TokenRow, backbone: Backbone, options: Sequence[str
                 kind=kind,
                 region=(Region.BIDIRECTIONAL if index < row.source else Region.AUTOREGRESSIVE).value,
                 segment=next(owners) if kind == "text" else None,
-                role="read out" if index == row.readout else "scored" if index in row.scored else "",
+                role=_role(index, row),
                 answer=options[option] if kind == "option" else "",
             )
         )
     return RowView(segments, tuple(tokens), text.markers, text.readout.value)
+
+
+def _role(index: int, row: TokenRow) -> str:
+    if index == row.readout:
+        return "read out"
+    if row.readout - row.pooled < index < row.readout:
+        return "averaged"
+    return "scored" if index in row.scored else ""
 
 
 def _kind(token: int, vocabulary: int, option: int) -> str:

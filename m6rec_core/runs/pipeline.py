@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Say = Callable[[str], None]
-PACKS_FROM_CACHE = 8
-"""Packs of a forward that takes the lower layers' states from the segment cache, where the settings do not say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,7 +186,8 @@ def tune(
     vocabulary = prepared.backbone.spec.vocabulary
     training = config.training
     if training.packs_per_forward is None and model.segments is not None:
-        training = training.model_copy(update={"packs_per_forward": min(training.packs_per_step, PACKS_FROM_CACHE)})
+        most = packs_from_cache(accelerator.device)
+        training = training.model_copy(update={"packs_per_forward": min(training.packs_per_step, most)})
     if not prepared.parts["train"].samples:
         training = training.model_copy(update={"max_steps": 0})  # --shots 0: the untuned start is the result
     rows = prepared.rows
@@ -198,6 +197,14 @@ def tune(
         collate=lambda packs: collate(packs, vocabulary), accelerator=accelerator, output=output, resume=resume,
         progress=make_progress(told), tasks={task.name: 1.0}, fingerprint=_fingerprint(prepared, model),
     )  # fmt: skip
+
+
+def packs_from_cache(device: torch.device) -> int:
+    """How many packs go through one forward in tuning from the segment cache, where the settings do not say.
+
+    A CPU is fastest while a forward's numbers stay near it (docs/experiments/late.md).
+    """
+    return 2 if device.type == "cpu" else 8
 
 
 def _fingerprint(prepared: Prepared, model: M6Rec) -> dict[str, str]:

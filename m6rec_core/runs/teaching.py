@@ -96,7 +96,8 @@ def _key(manifest: PackManifest, prepared: Prepared, encoded: Sequence[Encoded])
     for one in encoded:
         digest.update(f"{len(one.rows)};".encode())
         for row in one.rows:
-            digest.update(array("q", (len(row.ids), row.source, row.readout, *row.ids, *row.segments)).tobytes())
+            numbers = (len(row.ids), row.source, row.readout, row.pooled, *row.ids, *row.segments)
+            digest.update(array("q", numbers).tobytes())
     return digest.hexdigest()
 
 

@@ -53,7 +53,7 @@ class DistinctRows:
         return not self.scored and 2 * (len(self.rows) - known) <= len(self.index)
 
 
-Key = tuple[tuple[int, ...], tuple[int, ...], int, int]
+Key = tuple[tuple[int, ...], tuple[int, ...], int, int, int]
 
 
 class KeptStates:
@@ -113,7 +113,7 @@ def distinct_rows(samples: Sequence[Encoded]) -> DistinctRows:
 
 
 def _key(row: TokenRow) -> Key:
-    return row.ids, row.segments, row.source, row.readout
+    return row.ids, row.segments, row.source, row.readout, row.pooled
 
 
 def read_states(

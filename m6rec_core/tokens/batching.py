@@ -135,6 +135,7 @@ class TaskRows:
     there is one; `scored_row` [M]; `tokens`: flat places of all tokens of the task; `slots`: their segment
     embeddings; `prompt_places`, `prompt_slots`, `marker_places`, `marker_slots`: tokens whose embedding belongs to
     the task; `text_places`: all other tokens, in the order of `pieces`, the segments that they are.
+    `pooled`, `pooled_row` [P]: further tokens whose states are averaged with that of their row's read-out.
     `summary_places`, `summary_slots` [S]: tokens that sum up a segment; `summarised` [Q]: the tokens that they sum
     up; `summary_of` [Q], ascending: which of the S each of these belongs to.
     """
@@ -148,6 +149,8 @@ class TaskRows:
     scored_from: Tensor
     scored_ids: Tensor
     scored_row: Tensor
+    pooled: Tensor
+    pooled_row: Tensor
     tokens: Tensor
     slots: Tensor
     text_places: Tensor
@@ -170,9 +173,10 @@ class TaskRows:
             *(
                 t.to(device)
                 for t in (
-                    self.readout, self.sample_of_row, self.scored_from, self.scored_ids, self.scored_row, self.tokens,
-                    self.slots, self.text_places, self.prompt_places, self.prompt_slots, self.marker_places,
-                    self.marker_slots, self.summary_places, self.summary_slots, self.summarised, self.summary_of,
+                    self.readout, self.sample_of_row, self.scored_from, self.scored_ids, self.scored_row, self.pooled,
+                    self.pooled_row, self.tokens, self.slots, self.text_places, self.prompt_places, self.prompt_slots,
+                    self.marker_places, self.marker_slots, self.summary_places, self.summary_slots, self.summarised,
+                    self.summary_of,
                 )
             ),
         )  # fmt: skip
@@ -237,6 +241,7 @@ def _task_rows(trees: Sequence[tuple[Tree, int]], vocabulary: int) -> TaskRows:
     readout: list[int] = []
     sample_of_row: list[int] = []
     scored: list[tuple[int, int, int]] = []
+    pooled: list[tuple[int, int]] = []
     tokens: list[Ints] = []
     ids: list[Ints] = []
     slots: list[Ints] = []
@@ -257,11 +262,14 @@ def _task_rows(trees: Sequence[tuple[Tree, int]], vocabulary: int) -> TaskRows:
             for row in sample.rows:
                 place = next(places)
                 scored.extend((start + place[t - 1], row.ids[t], len(readout)) for t in row.scored if t > 0)
+                further = range(row.readout + 1 - row.pooled, row.readout)
+                pooled.extend((start + place[t], len(readout)) for t in further)
                 readout.append(start + place[row.readout])
                 sample_of_row.append(len(samples))
             samples.append(sample)
     flat, flat_ids = np.concatenate(tokens), np.concatenate(ids)
     answers = np.asarray(scored, np.int64).reshape(-1, 3)
+    averaged = np.asarray(pooled, np.int64).reshape(-1, 2)
     ends = bool((answers[:, 1] >= vocabulary).any())  # of the markers only [EOS] is ever scored
     prompt, summary = flat_ids < 0, flat_ids >= vocabulary + SUMMARY
     marker = (flat_ids >= vocabulary) & ~summary
@@ -279,6 +287,8 @@ def _task_rows(trees: Sequence[tuple[Tree, int]], vocabulary: int) -> TaskRows:
         scored_from=tensor(answers[:, 0]),
         scored_ids=tensor(np.minimum(answers[:, 1], vocabulary)),
         scored_row=tensor(answers[:, 2]),
+        pooled=tensor(averaged[:, 0]),
+        pooled_row=tensor(averaged[:, 1]),
         tokens=tensor(flat),
         slots=tensor(np.concatenate(slots)),
         text_places=tensor([place for p in pieces for place in range(p.place, p.place + p.length)]),

@@ -10,7 +10,7 @@ from m6rec_core.errors import DataError
 from m6rec_core.tokens.markers import SUMMARY, Marker
 from m6rec_core.tokens.slots import MARKER, PROMPT, SOURCE, TARGET, slots_of
 from m6rec_core.tokens.tokenizer import TextTokenizer
-from m6rec_core.types import Readout, Region, Segment, TextRow
+from m6rec_core.types import Pooling, Readout, Region, Segment, TextRow
 
 _SEGMENT_BITS = 12
 _SLOT_BITS = 7
@@ -27,7 +27,8 @@ class TokenRow:
     included. `readout`: index of the token a head reads. `scored`: indices of answer tokens. `dropped`: number of
     segments left out for length. `slots` [T]: each token's segment embedding, () for none. `passing`: ordinals of
     segments whose text does not recur. `summaries`: ordinals of segments that sum up the one before them
-    (`tuning.segment_summaries`).
+    (`tuning.segment_summaries`). `pooled`: number of tokens up to the read-out, itself included, whose mean state a
+    head gets; 1 is the read-out alone.
     """
 
     ids: tuple[int, ...]
@@ -39,6 +40,7 @@ class TokenRow:
     slots: tuple[int, ...] = ()
     passing: tuple[int, ...] = ()
     summaries: tuple[int, ...] = ()
+    pooled: int = 1
 
     @property
     def keys(self) -> tuple[int, ...]:
@@ -154,8 +156,9 @@ def _assemble(
     if row.readout is Readout.SOURCE and source_readout < encoder.prompts:
         raise DataError(f"{name}: the source region, which the head reads, has no token; give the sample some text")
     readout = source_readout if row.readout is Readout.SOURCE else len(ids) - 1
+    begins = encoder.prompts if readout < source_length else source_length
     slots = slots_of(encoder.order, kinds, owners)
     return TokenRow(
         tuple(ids), tuple(segments), source_length, readout, tuple(scored), dropped, slots, tuple(passing),
-        tuple(summaries),
+        tuple(summaries), readout + 1 - begins if row.pooling is Pooling.MEAN else 1,
     )  # fmt: skip

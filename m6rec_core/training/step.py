@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast, runtime_checkable
 
 import torch
 
@@ -16,6 +16,7 @@ from m6rec_core.training.objective import check_counts, scale_to_step, touch_all
 from m6rec_core.training.optimizer import set_rate
 from m6rec_core.training.plan import Forward, PackLike, Plan, Step, deal, step_seed
 from m6rec_core.training.schedule import lr_factor
+from m6rec_core.tuning.sharing import SharedStates
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
     from m6rec_core.config import TrainingConfig
     from m6rec_core.tokens.batching import Batch
+
+
+@runtime_checkable
+class SharingModel(Protocol):
+    """A model whose forwards share states within a step; see `m6rec_core.model.M6Rec`."""
+
+    shared: SharedStates | None
 
 
 class BatchLike(Protocol):
@@ -118,25 +126,43 @@ def _gradients(machine: Machine, step: Step, samples: int, ranks: int) -> Tensor
     scoped = _scoped(machine, step, dealt, samples)
     if scoped is not None and accelerator.is_main_process:  # every rank has the same losses: they count once
         sums += _sums(weighted_sum(scoped.losses, machine.tasks), scoped.losses, names)
-    for number, forward in enumerate(forwards, start=1):
-        with nullcontext() if number == len(forwards) else accelerator.no_sync(machine.wrapped):
-            batch = _batch(machine, forward)
-            pulls = scoped.pulls[number - 1] if scoped is not None else {}
-            if scoped is not None:
-                _seed(machine, step, number)
-            returned: Mapping[str, Tensor] = machine.wrapped(batch, pulls) if pulls else machine.wrapped(batch)
-            check_counts(returned, batch.samples)
-            losses = {name: rows for name, rows in returned.items() if name not in pulls}
-            terms = [returned[name].sum() * ranks for name in sorted(pulls)]
-            if losses:
-                total = weighted_sum(losses, machine.tasks)
-                terms.append(scale_to_step(total, samples, ranks, forward.counted))
-            if number == len(forwards):
-                terms.append(touch_all(machine.parameters.values()))
-            accelerator.backward(torch.stack([term.to(terms[0].dtype) for term in terms]).sum())
-        if forward.counted and losses:
-            sums += _sums(total, losses, names).to(sums.device)
+    with _sharing(machine, len(forwards)) as shared:
+        for number, forward in enumerate(forwards, start=1):
+            with nullcontext() if number == len(forwards) else accelerator.no_sync(machine.wrapped):
+                if shared is not None and number == len(forwards):
+                    shared.last_forward()
+                batch = _batch(machine, forward)
+                pulls = scoped.pulls[number - 1] if scoped is not None else {}
+                if scoped is not None:
+                    _seed(machine, step, number)
+                returned: Mapping[str, Tensor] = machine.wrapped(batch, pulls) if pulls else machine.wrapped(batch)
+                check_counts(returned, batch.samples)
+                losses = {name: rows for name, rows in returned.items() if name not in pulls}
+                terms = [returned[name].sum() * ranks for name in sorted(pulls)]
+                if losses:
+                    total = weighted_sum(losses, machine.tasks)
+                    terms.append(scale_to_step(total, samples, ranks, forward.counted))
+                if number == len(forwards):
+                    terms.append(touch_all(machine.parameters.values()))
+                    terms.extend(shared.owed() if shared is not None else ())
+                accelerator.backward(torch.stack([term.to(terms[0].dtype) for term in terms]).sum())
+            if forward.counted and losses:
+                sums += _sums(total, losses, names).to(sums.device)
     return sums
+
+
+@contextmanager
+def _sharing(machine: Machine, forwards: int) -> Iterator[SharedStates | None]:
+    """What the forwards of a step share meanwhile; None where there are less than two, or nothing to share."""
+    model = machine.model
+    if forwards < 2 or not isinstance(model, SharingModel):
+        yield None
+        return
+    model.shared = SharedStates()
+    try:
+        yield model.shared
+    finally:
+        model.shared = None
 
 
 def _batch(machine: Machine, forward: Forward) -> BatchLike:

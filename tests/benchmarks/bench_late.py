@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,16 +24,20 @@ import torch
 
 from m6rec_core.assemble import assemble, encode
 from m6rec_core.backbone.hf import Backbone
-from m6rec_core.config import TuningConfig
+from m6rec_core.config import TrainingConfig, TuningConfig
 from m6rec_core.model import M6Rec
 from m6rec_core.registry import Task, load_task
-from m6rec_core.runs.pipeline import PACKS_FROM_CACHE
+from m6rec_core.runs.pipeline import packs_from_cache
 from m6rec_core.runs.segments import segments_of
 from m6rec_core.serving.catalogue import Candidate
 from m6rec_core.serving.opening import Opened
 from m6rec_core.serving.ranker import Ranker
 from m6rec_core.tokens.batching import Batch, Pack, Tree, collate, plan_packs
 from m6rec_core.tokens.tree import grow
+from m6rec_core.training.accelerator import make_accelerator
+from m6rec_core.training.optimizer import make_optimizer, trainable
+from m6rec_core.training.plan import make_plan
+from m6rec_core.training.step import Machine, run_step
 from m6rec_core.tuning.pack import PackManifest, PackPlugin, pack_backbone
 from m6rec_core.types import BehaviourSample, Event, Item, Sample
 
@@ -124,47 +129,56 @@ def reuse(late: Opened, samples: list[BehaviourSample], requests: int, clock: Cl
 
 
 def tuning(late: Opened, samples: list[BehaviourSample], clock: Clock) -> dict[str, Any]:
-    """Forward and backward over the same packs, in one pass and from the cache; encoding is timed apart.
+    """An epoch of the training loop from the cache and in one pass, from the same start; encoding is timed apart.
 
-    As in a run: one pack to a forward in one pass, up to eight from the cache.
+    As in a run: steps of the default size, one pack to a forward in one pass, `packs_from_cache` from the cache.
     """
     model, name = late.model, late.task.name
     encoded = encode(name, late.assembled.tuned, samples, late.backbone).samples
     packs = plan_packs(encoded, 512, late.backbone.causal)
-    vocabulary = late.backbone.spec.vocabulary
-
-    def steps(per_forward: int) -> list[torch.Tensor]:
-        losses = []
-        for first in range(0, len(packs), per_forward):
-            loss = model(collate(packs[first : first + per_forward], vocabulary))[name]
-            loss.sum().backward()
-            losses.append(loss.detach())
-        model.zero_grad(set_to_none=True)
-        return losses
-
-    model.train()
     cache = Ranker(late).cache
     assert cache is not None
-    below = late.assembled.tuned.tuning.below(late.backbone.spec.layers)
+    tuned = late.assembled.tuned.tuning
     began = clock()
-    segments = list(segments_of(packs, vocabulary))
-    distinct = cache.warm(late.assembled.tuned.tuning, below, segments)
+    segments = list(segments_of(packs, late.backbone.spec.vocabulary))
+    distinct = cache.warm(tuned, tuned.below(late.backbone.spec.layers), segments)
     encoding = clock() - began
-    model.train()
-    began = clock()
-    cached = steps(PACKS_FROM_CACHE)
-    cached_seconds = clock() - began
+    asked = TrainingConfig(precision="fp32")
+    per_forward = packs_from_cache(late.device)
+    cached, cached_seconds = epoch(late, packs, asked.model_copy(update={"packs_per_forward": per_forward}), clock)
     model.segments = None
-    began = clock()
-    plain = steps(1)
-    plain_seconds = clock() - began
-    torch.testing.assert_close(torch.cat(cached), torch.cat(plain), rtol=1e-3, atol=1e-3)
-    model.eval()
+    plain, plain_seconds = epoch(late, packs, asked, clock)
+    torch.testing.assert_close(torch.tensor(cached), torch.tensor(plain), rtol=1e-3, atol=1e-3)
     return {
-        "samples": len(samples), "tokens": sum(p.tokens for p in packs), "distinct segments": distinct,
-        "encoding once, s": encoding, "samples/s in one pass": len(samples) / plain_seconds,
+        "samples": len(samples), "tokens": sum(p.tokens for p in packs), "steps": len(cached),
+        "distinct segments": distinct, "encoding once, s": encoding,
+        "samples/s in one pass": len(samples) / plain_seconds,
         "samples/s from the cache": len(samples) / cached_seconds, "ratio of tuning": plain_seconds / cached_seconds,
     }  # fmt: skip
+
+
+def epoch(late: Opened, packs: Sequence[Pack], config: TrainingConfig, clock: Clock) -> tuple[list[float], float]:
+    """The losses of an epoch's steps and its seconds, update included; a first step before does not count. The
+    parameters are put back."""
+    model = late.model
+    start = {key: value.clone() for key, value in model.state_dict().items()}
+    with TemporaryDirectory() as folder:
+        accelerator = make_accelerator(config, Path(folder), cpu=True)
+    plan = make_plan(len(packs), config.packs_per_step, 1, None, config.seed)
+    vocabulary = late.backbone.spec.vocabulary
+    losses: list[float] = []
+    for steps in (plan.epoch(0)[:1], plan.epoch(0)):
+        parameters = trainable(model)
+        machine = Machine(
+            model, model, parameters, make_optimizer(parameters, config), packs, lambda p: collate(p, vocabulary),
+            {late.task.name: 1.0}, config, plan, accelerator,
+        )  # fmt: skip
+        began = clock()
+        losses = [run_step(machine, step).loss for step in steps]
+        seconds = clock() - began
+        model.load_state_dict(start)
+    model.eval()
+    return losses, seconds
 
 
 def _tokens(late: Opened, sample: Sample) -> int:

@@ -20,7 +20,7 @@ ROWS = {TOY: 31, TINY: 12}
 
 
 def launch(
-    script: Path, output: Path, ranks: int = 1, pairs: bool = False, **settings: Any
+    script: Path, output: Path, ranks: int = 1, flags: tuple[str, ...] = (), **settings: Any
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Run a script on `ranks` processes; returns its result and its history."""
     output.mkdir()
@@ -28,7 +28,7 @@ def launch(
     if ranks > 1:
         launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     command = [sys.executable, *launcher, str(script), str(output), "--ranks", str(ranks)]
-    command += ["--config", json.dumps({**SETTINGS, **settings}), *(["--pairs"] if pairs else [])]
+    command += ["--config", json.dumps({**SETTINGS, **settings}), *flags]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -50,14 +50,18 @@ def assert_same(a: Any, b: Any, tolerance: float) -> None:
 
 
 def assert_ranks_agree(
-    script: Path, tmp_path: Path, tolerance: float, variants: list[tuple[int, dict[str, Any]]], pairs: bool = False
+    script: Path,
+    tmp_path: Path,
+    tolerance: float,
+    variants: list[tuple[int, dict[str, Any]]],
+    flags: tuple[str, ...] = (),
 ) -> None:
     """Run the script in one process and in each variant (ranks, settings) and compare all that came out."""
-    reference, history = launch(script, tmp_path / "reference", pairs=pairs)
+    reference, history = launch(script, tmp_path / "reference", flags=flags)
     assert reference["rows"] == ROWS[script]
     assert len(history) > 4
     for number, (ranks, settings) in enumerate(variants):
-        result, rows = launch(script, tmp_path / str(number), ranks, pairs, **settings)
+        result, rows = launch(script, tmp_path / str(number), ranks, flags, **settings)
         assert result["rows"] == ROWS[script]
         assert result["samples"] == reference["samples"]
         assert_same(result, reference, tolerance)
@@ -86,11 +90,18 @@ def test_model_of_two_tasks_is_the_same_on_ranks_and_accumulated(tmp_path: Path)
 def test_negatives_of_the_whole_step_are_the_same_on_ranks_and_accumulated(tmp_path: Path) -> None:
     """A task of batch scope beside one of row scope: forwards with rows of both, of one, and repeated ones."""
     variants: list[tuple[int, dict[str, Any]]] = [(1, {"packs_per_forward": 1}), (2, {"packs_per_forward": 2})]
-    assert_ranks_agree(TINY, tmp_path, 1e-9, variants, pairs=True)
+    assert_ranks_agree(TINY, tmp_path, 1e-9, variants, ("--pairs",))
 
 
 def test_an_idle_rank_changes_nothing_in_the_negatives(tmp_path: Path) -> None:
     settings = {"packs_per_step": 1, "max_steps": 4}
-    one, _ = launch(TINY, tmp_path / "one", 1, True, **settings)
-    two, _ = launch(TINY, tmp_path / "two", 2, True, **settings)
+    one, _ = launch(TINY, tmp_path / "one", 1, ("--pairs",), **settings)
+    two, _ = launch(TINY, tmp_path / "two", 2, ("--pairs",), **settings)
     assert_same(two, one, 1e-10)
+
+
+@pytest.mark.parametrize("flags", [("--late",), ("--late", "--pairs")])
+def test_prompts_that_run_once_a_step_below_the_cache_are_tuned_as_in_every_forward(tmp_path: Path, flags) -> None:
+    """From the segment cache the forwards of a step share their prompts' states; the reference step is one forward."""
+    variants: list[tuple[int, dict[str, Any]]] = [(1, {"packs_per_forward": 1}), (2, {"packs_per_forward": 1})]
+    assert_ranks_agree(TINY, tmp_path, 1e-5, variants, flags)

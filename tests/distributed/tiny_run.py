@@ -1,6 +1,7 @@
 """Two instances of a small task on the tiny backbone in float64, trained through the real loop: one rank of a run.
 
-With --pairs the second one is a task of batch scope: pairs of two rows with in-batch negatives.
+With --pairs the second one is a task of batch scope: pairs of two rows with in-batch negatives. With --late the upper
+of the two layers alone sees whole rows, and what the lower one says of text comes from a segment cache.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from m6rec_core.config import TaskConfig, TrainingConfig
+from m6rec_core.config import TaskConfig, TrainingConfig, TuningConfig
 from m6rec_core.heads.options import OptionClassifier
 from m6rec_core.heads.projection import ContrastiveProjection
+from m6rec_core.late.cache import SegmentCache
 from m6rec_core.model import M6Rec, TunedTask
 from m6rec_core.registry import Task
 from m6rec_core.testing.tiny import tiny_backbone
@@ -73,7 +75,7 @@ def pair_loss(head: nn.Module, view: TaskView) -> Tensor:
     return loss + 0.05 * (view.hidden[1::2] @ view.options.T).square().mean(1)
 
 
-def build_model(vocabulary_seed: int = 0, pairs: bool = False) -> M6Rec:
+def build_model(vocabulary_seed: int = 0, pairs: bool = False, late: bool = False) -> M6Rec:
     """Two tuned instances over one frozen backbone; untouched markers stay without a gradient of their own."""
     backbone = tiny_backbone(layers=2)
     generator = torch.Generator().manual_seed(vocabulary_seed)
@@ -84,13 +86,16 @@ def build_model(vocabulary_seed: int = 0, pairs: bool = False) -> M6Rec:
             SoftPrompts(0.2 * start[:4], 2),
             MarkerEmbeddings(0.2 * start, True),
             FfnAdapters(backbone.spec.hidden, 4, 1, 2, generator),
+            TuningConfig(late_layers=1, segment_embeddings="none") if late else None,
         ).double()
         paired = pairs and name == INSTANCES[1]
         scope = SimpleNamespace(loss_scope=LossScope.BATCH if paired else LossScope.ROW)
         task = cast(Task, SimpleNamespace(compute_loss=pair_loss if paired else compute_loss, manifest=scope))
         head = PairHead(backbone.spec.hidden) if paired else OptionClassifier(backbone.spec.hidden, 2)
         tasks[name] = TunedTask(task, TaskConfig(), tuning, head.double())
-    return M6Rec(backbone, tasks)
+    model = M6Rec(backbone, tasks)
+    model.segments = SegmentCache(backbone, 1 << 20) if late else None
+    return model
 
 
 def encode(model: M6Rec, count: int, shift: int, pairs: bool = False) -> list[Encoded]:
@@ -118,12 +123,13 @@ def main() -> None:
     parser.add_argument("--config", type=json.loads, default={})
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--pairs", action="store_true")
+    parser.add_argument("--late", action="store_true")
     options = parser.parse_args()
     config = TrainingConfig(**options.config)
     accelerator = make_accelerator(config, options.output, cpu=True)
     if accelerator.num_processes != options.ranks:
         raise SystemExit(f"{accelerator.num_processes} processes instead of {options.ranks}")
-    model = build_model(pairs=options.pairs)
+    model = build_model(pairs=options.pairs, late=options.late)
     together = partial(collate, vocabulary=model.backbone.spec.vocabulary)
     valid = encode(model, 12, 100, options.pairs)
     # What a task of batch scope loses depends on its batch, so its valid rows stay together.

@@ -13,6 +13,7 @@ from m6rec_core.model import M6Rec
 from m6rec_core.testing import encode_samples, one_batch
 from m6rec_core.tokens.batching import Encoded, collate, plan_packs
 from m6rec_core.tokens.layout import Layout
+from m6rec_core.tuning.sharing import SharedStates
 
 PROPERTY = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CASES = [
@@ -87,8 +88,9 @@ def by_hand(model: M6Rec, sample: Encoded) -> dict[tuple[str, int], torch.Tensor
             hidden = hidden + tuning.segments.embeddings[list(row.slots)]
         layout = plain_layout(len(row.ids), 0 if backbone.causal else row.source)
         hidden = backbone.run(hidden[None], layout, below, depth, tuning)[0]
-        places = [row.readout, *(t - 1 for t in row.scored if t > 0)]
-        found[sample.sample.id, r] = backbone.final_norm(hidden[places])
+        states = backbone.final_norm(hidden)
+        read = states[row.readout + 1 - row.pooled : row.readout + 1].mean(0, keepdim=True)
+        found[sample.sample.id, r] = torch.cat([read, states[[t - 1 for t in row.scored if t > 0]]])
     return found
 
 
@@ -153,6 +155,24 @@ def test_tuning_from_the_cache_has_the_gradients_of_one_pass(prompts):
         # The norms of transformers round to float32, gradients too: one pass rounds each use of a prompt by itself.
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-4)
     assert model.segments.counts().asked > 0
+
+
+def test_forwards_that_share_their_prompts_have_the_gradients_of_one_forward():
+    model = kit.late_model(segment_summaries=1)
+    rows = encoded(model, kit.fixed_samples(6))
+    model.segments = kit.cache_of(model)
+    expected = gradients(model, one_batch(rows, model.backbone))
+    model.zero_grad(set_to_none=True)
+    model.shared = SharedStates()
+    for number, row in enumerate(rows):
+        if number == len(rows) - 1:
+            model.shared.last_forward()
+        loss = model(one_batch([row], model.backbone))["lines"].sum()
+        torch.stack([loss, *(model.shared.owed() if number == len(rows) - 1 else ())]).sum().backward()
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-4)
 
 
 def test_adapters_below_train_in_one_pass_though_there_is_a_cache():

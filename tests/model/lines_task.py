@@ -11,17 +11,18 @@ from torch import nn
 from m6rec_core.config import TaskConfig
 from m6rec_core.hookspecs import HOOK_API, hookimpl
 from m6rec_core.registry import task_from_module
-from m6rec_core.types import Prediction, Readout, Region, Sample, Segment, Serialized, TaskManifest, TextRow
+from m6rec_core.types import Pooling, Prediction, Readout, Region, Sample, Segment, Serialized, TaskManifest, TextRow
 
 WORDS = ("Heat: liked\n", "Heat:", "Up: disliked\n", "A user.\n", "The Matrix, loved by most: liked\n")
 
 
 class Lines(Sample):
-    """Rows of (source lines, target line); the readout and the markers are the sample's own."""
+    """Rows of (source lines, target line); the readout, its pooling and the markers are the sample's own."""
 
     rows: tuple[tuple[tuple[str, ...], str], ...]
     markers: bool = False
     readout: Readout = Readout.TARGET
+    pooling: Pooling = Pooling.LAST
 
 
 class Answer(Prediction):
@@ -39,7 +40,7 @@ def serialize_sample(sample, config):
     for source, target in sample.rows:
         segments = [Segment(line, Region.BIDIRECTIONAL) for line in source]
         segments.append(Segment(target, Region.AUTOREGRESSIVE, scored=True, cacheable=not target.startswith("A")))
-        rows.append(TextRow(tuple(segments), sample.readout, sample.markers))
+        rows.append(TextRow(tuple(segments), sample.readout, sample.markers, pooling=sample.pooling))
     return Serialized(tuple(rows))
 
 
@@ -81,5 +82,6 @@ def sample_lists(draw: st.DrawFn) -> list[Lines]:
         targets = draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=3))
         rows = tuple((source, target) for target in targets)
         markers, readout = draw(st.booleans()), draw(st.sampled_from(list(Readout)))
-        samples.append(Lines(id=str(i), rows=rows, markers=markers, readout=readout))
+        pooling = draw(st.sampled_from(list(Pooling)))
+        samples.append(Lines(id=str(i), rows=rows, markers=markers, readout=readout, pooling=pooling))
     return samples

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +16,7 @@ from m6rec_core.model import M6Rec
 from m6rec_core.testing import build_tuned, encode_samples, one_batch, tiny_backbone
 from m6rec_core.testing.building import perturb
 from m6rec_core.tokens.batching import Encoded, collate, plan_packs
+from m6rec_core.types import Pooling, Readout
 
 ONE = TaskConfig(options=(" No", " Yes"), instruction="Will the user like it?")
 TWO = TaskConfig(options=(" bad", " so so", " good"), instruction="Something else altogether, and longer.")
@@ -112,6 +115,21 @@ def test_gradients_of_a_mixed_batch_are_those_of_the_rows_alone(model, first, se
     for left, right, parameter in zip(mixed, alone, tuned, strict=True):
         pair = [torch.zeros_like(parameter) if g is None else g for g in (left, right)]
         torch.testing.assert_close(*pair, rtol=1e-4, atol=1e-5 * (1.0 + float(pair[1].abs().max())))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("readout", list(Readout))
+def test_a_pooled_row_is_the_mean_of_the_states_read_one_by_one(model, readout):
+    lines, target = ("Heat: liked\n", "A user.\n"), "Up:"
+    [whole] = encoded(model, "one", [Lines(id="0", rows=((lines, target),), readout=readout, pooling=Pooling.MEAN)])
+    row = whole.rows[0]
+    places = range(row.readout + 1 - row.pooled, row.readout + 1)
+    assert len(places) == (row.source - 3 if readout is Readout.SOURCE else len(row.ids) - row.source)
+    apart = [replace(row, readout=place, pooled=1, scored=()) for place in places]
+    single = [Encoded("one", n, whole.sample, (one,)) for n, one in enumerate(apart)]
+    expected = torch.stack([model.views(one_batch([one], model.backbone))["one"].hidden[0] for one in single])
+    found = model.views(one_batch([whole], model.backbone))["one"].hidden
+    torch.testing.assert_close(found[0], expected.mean(0), rtol=1e-9, atol=1e-9)
 
 
 def test_the_two_instances_differ(model):

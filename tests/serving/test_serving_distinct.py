@@ -23,7 +23,7 @@ from m6rec_core.tokens.encode import RowEncoder
 from m6rec_core.tuning.adapters import FfnAdapters
 from m6rec_core.tuning.soft import MarkerEmbeddings, SoftPrompts
 from m6rec_core.tuning.task import TaskTuning
-from m6rec_core.types import LossScope, Prediction, Readout, Region, Sample, Segment, TextRow
+from m6rec_core.types import LossScope, Pooling, Prediction, Readout, Region, Sample, Segment, TextRow
 
 CPU = torch.device("cpu")
 
@@ -55,14 +55,14 @@ def model_of(attention="causal"):
     return M6Rec(backbone, {"t": TunedTask(task, TaskConfig(), tuning, torch.nn.Identity())})
 
 
-def encoded(model, texts, markers=False):
+def encoded(model, texts, markers=False, pooling=Pooling.LAST):
     encoder = RowEncoder(model.backbone.tokenizer, 3, 200)
     found = []
     for index, rows in enumerate(texts):
         made = [
             TextRow(
                 (Segment(word, Region.BIDIRECTIONAL), Segment(" it", Region.AUTOREGRESSIVE)),
-                Readout.SOURCE if source else Readout.TARGET, markers,
+                Readout.SOURCE if source else Readout.TARGET, markers, pooling=pooling,
             )
             for word, source in rows
         ]  # fmt: skip
@@ -90,14 +90,15 @@ texts = st.lists(st.lists(row, min_size=1, max_size=4), min_size=1, max_size=6)
 
 @pytest.mark.parametrize("attention", ["causal", "prefix"])
 @pytest.mark.parametrize("markers", [False, True])
-def test_distinct_rows_give_what_samples_give(attention, markers, monkeypatch):
+@pytest.mark.parametrize("pooling", list(Pooling))
+def test_distinct_rows_give_what_samples_give(attention, markers, pooling, monkeypatch):
     model = model_of(attention)
     monkeypatch.setattr(distinct, "CHUNK_ROWS", 5)
 
     @settings(max_examples=15, deadline=None)
     @given(texts)
     def check(words):
-        samples = encoded(model, words, markers)
+        samples = encoded(model, words, markers, pooling)
         found = distinct_rows(samples)
         assert len(found.rows) == len({one for rows in words for one in rows})
         assert found.index.shape == found.sample_of_row.shape == (sum(map(len, words)),)
@@ -106,6 +107,12 @@ def test_distinct_rows_give_what_samples_give(attention, markers, monkeypatch):
         torch.testing.assert_close(numbers(answers), numbers(expected), rtol=0, atol=1e-10)
 
     check()
+
+
+def test_rows_that_are_read_in_different_ways_are_different_rows():
+    model = model_of()
+    both = [*encoded(model, [[("Heat", True)]]), *encoded(model, [[("Heat", True)]], pooling=Pooling.MEAN)]
+    assert len(distinct_rows(both).rows) == 2
 
 
 def test_rows_repeat_when_half_of_them_do():

@@ -9,7 +9,7 @@ from m6rec_core.testing import tiny_tokenizer
 from m6rec_core.tokens.encode import MAX_SEGMENTS, RowEncoder
 from m6rec_core.tokens.markers import Marker
 from m6rec_core.tokens.tokenizer import TextTokenizer
-from m6rec_core.types import Readout, Region, Segment, TextRow
+from m6rec_core.types import Pooling, Readout, Region, Segment, TextRow
 
 TOKENIZER = TextTokenizer(tiny_tokenizer(), 320)
 B, A = Region.BIDIRECTIONAL, Region.AUTOREGRESSIVE
@@ -42,6 +42,20 @@ def test_the_readout_is_the_last_token_of_its_region(markers, readout, place):
     encoded = encoder(prompts=1)(row(Segment("ab", B), Segment("c", A), markers=markers, readout=readout))
     assert encoded.readout == place
     assert encoded.source == (5 if markers else 3)
+
+
+@pytest.mark.parametrize(("markers", "readout", "pooled"), [
+    (True, Readout.SOURCE, 4), (True, Readout.TARGET, 3), (False, Readout.SOURCE, 2), (False, Readout.TARGET, 1),
+])  # fmt: skip
+def test_the_mean_is_over_the_region_of_the_readout_without_prompts(markers, readout, pooled):
+    text = row(Segment("ab", B), Segment("c", A), markers=markers, readout=readout, pooling=Pooling.MEAN)
+    assert encoder(prompts=1)(text).pooled == pooled
+    last = row(Segment("ab", B), Segment("c", A), markers=markers, readout=readout)
+    assert encoder(prompts=1)(last).pooled == 1
+
+
+def test_the_mean_of_a_row_without_target_is_over_its_source():
+    assert encoder(prompts=3)(row(Segment("abcd", B), pooling=Pooling.MEAN)).pooled == 4
 
 
 def test_scored_tokens_are_the_answers():

@@ -62,7 +62,7 @@ def _user(sample: RetrievalSample, config: RetrievalConfig, domain: Domain) -> T
         Segment(_line(event, config, domain), Region.BIDIRECTIONAL, droppable=place + 1 < len(sample.history))
         for place, event in enumerate(sample.history)
     )
-    return TextRow(tuple(segments), Readout.SOURCE, config.markers)
+    return TextRow(tuple(segments), Readout.SOURCE, config.markers, pooling=config.pooling)
 
 
 def _line(event: Event, config: RetrievalConfig, domain: Domain) -> str:
@@ -76,7 +76,8 @@ def _item(item: Item, config: RetrievalConfig, domain: Domain) -> TextRow:
     line = _described(short_item(domain, item), item, config.item_year, config.item_genres)
     if config.item_words and item.fields.get(POPULARITY):
         line += ", " + item.fields[POPULARITY]
-    return TextRow((Segment(f"{line}\n", Region.AUTOREGRESSIVE),), Readout.TARGET, config.markers)
+    segments = (Segment(f"{line}\n", Region.AUTOREGRESSIVE),)
+    return TextRow(segments, Readout.TARGET, config.markers, pooling=config.pooling)
 
 
 def _described(name: str, item: Item, year: bool, genres: bool) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from m6rec_core.config import HistoryRule, SamplingConfig, TaskConfig
+from m6rec_core.types import Pooling
 
 EPOCHS = 16
 TEXT_HISTORY = HistoryRule(events=10, stride=10)
@@ -30,6 +31,8 @@ class RetrievalConfig(TaskConfig):
     Text of users ("text"): one line per event with the title, and `event_year`, `event_genres`, `event_words` (how the
     item was judged by others before, in one word) where asked; `user_phrase` before them. Text of items: the title,
     `item_year`, `item_genres`, `item_words` (how often it occurs in the training part, in words).
+
+    `pooling`: a row is read at its last token as the paper does, or as the mean of its tokens' states ("mean").
 
     `pairs_per_user` ("text"): at most so many training pairs of each user, the latest; with an anchored history
     (`sampling.history.stride`) they share their text. With "events" a user's latest events are one training sample, and
@@ -57,6 +60,7 @@ class RetrievalConfig(TaskConfig):
     item_year: bool = True
     item_genres: bool = True
     item_words: bool = False
+    pooling: Pooling = Pooling.LAST
     pairs_per_user: int | None = Field(default=10, ge=1)
     unseen_share: float = Field(default=0.0, ge=0, lt=1)
     hard_negatives: int = Field(default=0, ge=0)
