@@ -263,12 +263,15 @@ class M6Rec(nn.Module):
         return hidden.to(dtype) @ row.to(dtype)
 
     def embed(self, batch: Batch) -> Tensor:
-        """Text from the backbone's table, soft prompts and markers from each task's own; [G, T, D]."""
+        """Text from the backbone's table, soft prompts and markers from each task's own; [G, T, D].
+
+        Prompts that enter above the lower layers (`late_prompts`) are not among them.
+        """
         text = self.backbone.embed(batch.ids)
         flat = text.reshape(-1, text.shape[-1])
         for name, rows in batch.tasks.items():
             tuning = self.tuning(name)
-            if len(rows.prompt_places):
+            if len(rows.prompt_places) and not tuning.late_prompts:
                 flat = flat.index_put((rows.prompt_places,), tuning.prompts()[rows.prompt_slots].to(flat.dtype))
             if len(rows.marker_places):
                 flat = flat.index_put((rows.marker_places,), tuning.markers()[rows.marker_slots].to(flat.dtype))

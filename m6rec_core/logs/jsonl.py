@@ -92,7 +92,9 @@ def check_history(place: str, sample: Sample) -> None:
 
 
 def described(error: ValidationError) -> str:
-    """The first thing wrong with a sample, on one line: field and reason."""
+    """The first thing wrong with a sample, on one line: field, or that its fields do not fit together, and reason."""
     first = error.errors()[0]
     field = ".".join(map(str, first["loc"]))
-    return f"field {field!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    place = f"field {field!r}" if field else "the sample as a whole"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {message[:1].lower()}{message[1:]}"

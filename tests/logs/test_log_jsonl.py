@@ -1,4 +1,5 @@
 import pytest
+from pydantic import model_validator
 
 from m6rec_core.errors import DataError
 from m6rec_core.logs import read_samples, write_samples
@@ -58,6 +59,22 @@ def test_errors_name_file_line_and_field(tmp_path, content, message):
         list(read_samples(path, Labelled))
     assert message in str(caught.value)
     assert "bad.jsonl" in str(caught.value)
+
+
+class Ordered(BehaviourSample):
+    @model_validator(mode="after")
+    def _candidate_is_new(self):
+        if any(event.item == self.candidate for event in self.history):
+            raise ValueError("The candidate is in the history; leave it out")
+        return self
+
+
+def test_fields_that_do_not_fit_together_are_told_of_the_sample(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    met = sample("1").history[0].item
+    path.write_text(sample("1").model_copy(update={"candidate": met}).model_dump_json(exclude={"label"}))
+    with pytest.raises(DataError, match=r"bad.jsonl, line 1, the sample as a whole: the candidate is in the history"):
+        list(read_samples(path, Ordered))
 
 
 def test_a_missing_file(tmp_path):
