@@ -62,6 +62,23 @@ def test_the_encoder_of_a_pack(retrieval_run, small):
     assert len(encoder.pack_hash) == 64
 
 
+def test_a_pack_that_reads_means(small, tmp_path, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(small.run(tmp_path / "run", "settings.pooling=mean", "training.max_steps=0", "settings.fit_epochs=2"))
+    assert done.value.code == 0
+    capsys.readouterr()
+    encoder = open_encoder(tmp_path / "run" / "pack", str(small.backbone))
+    items = catalogue(read_logs(small.logs))
+    vectors = encoder.encode(items)
+    assert abs(vectors[5] - encoder.encode(items[5:6])[0]).max() < 1e-5
+    given = ("explain-sample", "--task", "retrieval", "--pack", tmp_path / "run" / "pack", "--backbone", small.backbone)
+    code, out, _ = call(capsys, *given, "--data", small.logs, "--json")
+    assert code == 0
+    tokens = json.loads(out)["rows"][-1]["tokens"]
+    assert [t["role"] for t in tokens if t["kind"] == "text"] == ["averaged"] * (len(tokens) - 4 - 1) + ["read out"]
+    assert {t["role"] for t in tokens if t["kind"] == "prompt"} == {""}
+
+
 def test_retrieve(retrieval_run, small, capsys):
     given = ("retrieve", "--pack", retrieval_run / "pack", "--data", small.logs, "--backbone", small.backbone)
     code, out, _ = call(capsys, *given, "--user", "u1", "--user", "u99", "--k", "3", "--json")

@@ -9,7 +9,7 @@ from m6rec_plugin_retrieval.settings import RetrievalConfig
 
 from m6rec_core.errors import DataError
 from m6rec_core.text.domains import MOVIES
-from m6rec_core.types import Item, Readout, Region
+from m6rec_core.types import Item, Pooling, Readout, Region
 
 CONFIG = RetrievalConfig(user="text", domain=MOVIES)
 
@@ -47,6 +47,14 @@ def test_statistics_in_words(samples):
     config = CONFIG.model_copy(update={"event_words": True, "item_words": True})
     assert [text(row) for row in serialize(sample, config).rows] == ["Film 0, great\n", "Heat, very popular\n"]
     assert [text(row) for row in serialize(sample, CONFIG).rows] == ["Film 0\n", "Heat\n"]
+
+
+@pytest.mark.parametrize("user", ["text", "events"])
+def test_every_row_is_read_as_the_settings_say(samples, user):
+    for pooling in Pooling:
+        config = RetrievalConfig(user=user, domain=MOVIES, pooling=pooling)
+        assert {row.pooling for row in serialize(samples[1], config).rows} == {pooling}
+    assert RetrievalConfig(domain=MOVIES).pooling is Pooling.LAST
 
 
 def test_one_half_alone(samples):
