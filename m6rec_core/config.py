@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, SerializeAsAny, model_validator
 from m6rec_core.types import FrozenModel
 
 Mode = Literal["fine-tuning", "adapter", "prompt", "option", "option-adapter"]
-SegmentOrder = Literal["none", "kind", "order", "recency"]
+SegmentOrder = Literal["none", "kind", "order", "recency", "age"]
 AdapterPlace = Literal["ffn", "attention"]
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
@@ -180,8 +180,9 @@ class TuningConfig(FrozenModel):
 
     `late_layers` K: the lower L - K layers see one segment at a time, the upper K the whole row (paper 3.3); 0 is the
     full model. `segment_embeddings`: what is added to the lower layers' output, by `kind` of segment, by kind and place
-    counted from the row's beginning (`order`) or end (`recency`), or nothing. `late_prompts`: whether soft prompts go
-    through the lower layers as a segment of their own ("input") or enter above them ("late").
+    counted from the row's beginning (`order`) or end (`recency`), by kind and time passed (`age`), or nothing.
+    `late_prompts`: whether soft prompts go through the lower layers as a segment of their own ("input") or enter above
+    them ("late").
 
     `segment_summaries`: so many tokens after each source segment that recurs, which enter above the lower layers with
     the segment's mean state.

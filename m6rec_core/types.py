@@ -125,6 +125,8 @@ class Segment:
     `droppable` segments go first (in order, oldest history first) when a row is longer than the budget.
     `scored` marks text whose tokens are the answer of a likelihood or generation task.
     `cacheable` says that the text recurs across requests, so that late interaction may keep its states.
+    `age`: seconds from what the text tells to the moment of the row, for `tuning.segment_embeddings` "age"; None where
+    it has no time.
     """
 
     text: str
@@ -132,6 +134,7 @@ class Segment:
     droppable: bool = False
     scored: bool = False
     cacheable: bool = True
+    age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

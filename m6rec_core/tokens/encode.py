@@ -15,6 +15,7 @@ from m6rec_core.types import Pooling, Readout, Region, Segment, TextRow
 _SEGMENT_BITS = 12
 _SLOT_BITS = 7
 MAX_SEGMENTS = 1 << _SEGMENT_BITS
+_Kept = tuple[Segment, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class RowEncoder:
         fixed = self.prompts + (4 if row.markers else 0)
         lengths = [len(ids) + self.summaries_after(s, ids) for s, ids in zip(row.segments, pieces, strict=True)]
         excess = fixed + sum(lengths) - self.max_tokens
-        kept: list[tuple[Segment, tuple[int, ...]]] = []
+        kept: list[_Kept] = []
         dropped = 0
         for segment, ids, length in zip(row.segments, pieces, lengths, strict=True):
             if excess > 0 and segment.droppable:
@@ -99,9 +100,16 @@ class RowEncoder:
         return self.summaries if own else 0
 
 
-def _assemble(
-    encoder: RowEncoder, row: TextRow, kept: list[tuple[Segment, tuple[int, ...]]], dropped: int, name: str
-) -> TokenRow:
+def _regions(kept: list[_Kept], name: str) -> tuple[list[_Kept], list[_Kept]]:
+    """The segments of the source and of the target; DataError where they are not in this order."""
+    source = [k for k in kept if k[0].region is Region.BIDIRECTIONAL]
+    target = [k for k in kept if k[0].region is Region.AUTOREGRESSIVE]
+    if [*source, *target] != kept:
+        raise DataError(f"{name}: a bidirectional segment follows an autoregressive one; order the source text first")
+    return source, target
+
+
+def _assemble(encoder: RowEncoder, row: TextRow, kept: list[_Kept], dropped: int, name: str) -> TokenRow:
     ids: list[int] = []
     segments: list[int] = []
     kinds: list[int] = []
@@ -109,6 +117,7 @@ def _assemble(
     passing: list[int] = []
     owners: list[int] = []
     summaries: list[int] = []
+    ages: dict[int, float] = {}
     ordinal = -1
 
     def add(
@@ -129,15 +138,14 @@ def _assemble(
 
     marker: Callable[[Marker], int] = encoder.tokenizer.marker
     add(tuple(-1 - p for p in range(encoder.prompts)), PROMPT)
-    source = [k for k in kept if k[0].region is Region.BIDIRECTIONAL]
-    target = [k for k in kept if k[0].region is Region.AUTOREGRESSIVE]
-    if [*source, *target] != kept:
-        raise DataError(f"{name}: a bidirectional segment follows an autoregressive one; order the source text first")
+    source, target = _regions(kept, name)
     if row.markers:
         add((marker(Marker.SOURCE_START),), MARKER)
     source_readout = len(ids) - 1
     for segment, tokens in source:
         add(tokens, SOURCE, segment.scored, segment.cacheable)
+        if segment.age is not None:
+            ages[ordinal] = segment.age
         source_readout = len(ids) - 1
         if count := encoder.summaries_after(segment, tokens):
             add(tuple(encoder.tokenizer.vocabulary + SUMMARY + j for j in range(count)), SOURCE, summary=True)
@@ -157,7 +165,7 @@ def _assemble(
         raise DataError(f"{name}: the source region, which the head reads, has no token; give the sample some text")
     readout = source_readout if row.readout is Readout.SOURCE else len(ids) - 1
     begins = encoder.prompts if readout < source_length else source_length
-    slots = slots_of(encoder.order, kinds, owners)
+    slots = slots_of(encoder.order, kinds, owners, ages)
     return TokenRow(
         tuple(ids), tuple(segments), source_length, readout, tuple(scored), dropped, slots, tuple(passing),
         tuple(summaries), readout + 1 - begins if row.pooling is Pooling.MEAN else 1,

@@ -21,6 +21,7 @@ CASES = [
     ("causal", {"segment_embeddings": "recency", "late_prompts": "late", "late_layers": 2}),
     ("causal", {"segment_embeddings": "kind", "adapter_layers": "all"}),
     ("prefix", {"segment_embeddings": "recency"}),
+    ("causal", {"segment_embeddings": "age"}),
     ("prefix", {"segment_embeddings": "none", "late_layers": 3}),
     ("causal", {"segment_summaries": 2, "segment_embeddings": "recency"}),
     ("prefix", {"segment_summaries": 1, "late_layers": 2, "adapter_layers": "all"}),

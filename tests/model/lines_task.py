@@ -38,7 +38,7 @@ class Head(nn.Module):
 def serialize_sample(sample, config):
     rows = []
     for source, target in sample.rows:
-        segments = [Segment(line, Region.BIDIRECTIONAL) for line in source]
+        segments = [Segment(line, Region.BIDIRECTIONAL, age=100.0**n) for n, line in enumerate(source)]
         segments.append(Segment(target, Region.AUTOREGRESSIVE, scored=True, cacheable=not target.startswith("A")))
         rows.append(TextRow(tuple(segments), sample.readout, sample.markers, pooling=sample.pooling))
     return Serialized(tuple(rows))

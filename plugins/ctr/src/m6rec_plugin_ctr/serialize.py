@@ -53,7 +53,8 @@ def _lines(sample: CtrSample, config: CtrConfig, domain: Domain) -> TextRow:
     for event in sample.history:
         line = _line(event.item, event.statistics if config.item_words and config.history_words else {}, config, domain)
         outcome = "" if event.liked is None else " " + outcome_word(domain, event.liked)
-        segments.append(Segment(f"{line}:{outcome}\n", Region.BIDIRECTIONAL, droppable=True))
+        age = sample.timestamp - event.timestamp
+        segments.append(Segment(f"{line}:{outcome}\n", Region.BIDIRECTIONAL, droppable=True, age=age))
     target = _line(sample.candidate, sample.statistics if config.item_words else {}, config, domain)
     stats = sample.statistics
     if config.user_words and "user_rate" in stats:
@@ -76,7 +77,12 @@ def _paper(sample: CtrSample, config: CtrConfig, domain: Domain) -> TextRow:
     person = user_phrase(domain, sample.user) if config.user_phrase else ""
     source.append(Segment(f"{person or 'A user'}, ", Region.BIDIRECTIONAL))
     source.extend(
-        Segment(_past(event, sample.timestamp, domain), Region.BIDIRECTIONAL, droppable=True)
+        Segment(
+            _past(event, sample.timestamp, domain),
+            Region.BIDIRECTIONAL,
+            droppable=True,
+            age=sample.timestamp - event.timestamp,
+        )
         for event in sample.history
     )
     stats = sample.statistics

@@ -59,7 +59,12 @@ def _user(sample: RetrievalSample, config: RetrievalConfig, domain: Domain) -> T
     person = user_phrase(domain, sample.user) if config.user_phrase else ""
     segments = [Segment(f"{person}\n", Region.BIDIRECTIONAL)] if person else []
     segments.extend(
-        Segment(_line(event, config, domain), Region.BIDIRECTIONAL, droppable=place + 1 < len(sample.history))
+        Segment(
+            _line(event, config, domain),
+            Region.BIDIRECTIONAL,
+            droppable=place + 1 < len(sample.history),
+            age=sample.timestamp - event.timestamp,
+        )
         for place, event in enumerate(sample.history)
     )
     return TextRow(tuple(segments), Readout.SOURCE, config.markers, pooling=config.pooling)
