@@ -54,7 +54,7 @@ def test_every_row_is_read_as_the_settings_say(samples, user):
     for pooling in Pooling:
         config = RetrievalConfig(user=user, domain=MOVIES, pooling=pooling)
         assert {row.pooling for row in serialize(samples[1], config).rows} == {pooling}
-    assert RetrievalConfig(domain=MOVIES).pooling is Pooling.LAST
+    assert RetrievalConfig(domain=MOVIES).pooling is Pooling.MEAN
 
 
 def test_one_half_alone(samples):

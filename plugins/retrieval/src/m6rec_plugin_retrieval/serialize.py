@@ -1,10 +1,10 @@
 """A sample as text (paper 3.2, retrieval tasks): a row for each item of the user's events, or one for the user, and a
 row for each candidate.
 
-    Toy Story            source region, read out at its last token or [EOS']
+    Toy Story            source region, read out up to its last token or [EOS']
     GoldenEye
 
-    Heat (1995), Action Crime Thriller      target region with an empty source, read out at its last token or [EOS]
+    Heat (1995), Action Crime Thriller      target region with an empty source, read out up to its last token or [EOS]
 
 With `user` "events" the row of an event is that of its item; such rows recur, and each is computed once. With "text" an
 event is one segment of the user's row.

@@ -16,9 +16,9 @@ RIDGE = 0.1
 
 
 class RetrievalConfig(TaskConfig):
-    """`width`, `temperature`: of the vectors and the softmax (paper 3.2). `markers`: write [BOS'] [EOS'] [BOS] [EOS]
-    and read out there, as the paper does; off, the last token of the text is read, which suits a causal backbone that
-    never saw markers.
+    """`width`, `temperature`: of the vectors and the softmax (paper 3.2). `pooling`: a row is read as the mean of its
+    tokens' states, or at its last one ("last"), as the paper does. `markers`: write [BOS'] [EOS'] [BOS] [EOS] too, as
+    the paper does; off suits a causal backbone that never saw markers.
 
     `user`: "events" makes a user the sequence of its latest events' item texts, each a text of its own that is computed
     once however often it recurs, read by a small causal encoder (`m6rec_plugin_retrieval.event_encoder`); "text" writes
@@ -31,8 +31,6 @@ class RetrievalConfig(TaskConfig):
     Text of users ("text"): one line per event with the title, and `event_year`, `event_genres`, `event_words` (how the
     item was judged by others before, in one word) where asked; `user_phrase` before them. Text of items: the title,
     `item_year`, `item_genres`, `item_words` (how often it occurs in the training part, in words).
-
-    `pooling`: a row is read at its last token as the paper does, or as the mean of its tokens' states ("mean").
 
     `pairs_per_user` ("text"): at most so many training pairs of each user, the latest; with an anchored history
     (`sampling.history.stride`) they share their text. With "events" a user's latest events are one training sample, and
@@ -60,7 +58,7 @@ class RetrievalConfig(TaskConfig):
     item_year: bool = True
     item_genres: bool = True
     item_words: bool = False
-    pooling: Pooling = Pooling.LAST
+    pooling: Pooling = Pooling.MEAN
     pairs_per_user: int | None = Field(default=10, ge=1)
     unseen_share: float = Field(default=0.0, ge=0, lt=1)
     hard_negatives: int = Field(default=0, ge=0)
