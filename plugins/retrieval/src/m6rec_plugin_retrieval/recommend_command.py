@@ -68,5 +68,6 @@ def _show(found: Recommended, show: int, as_json: bool) -> None:
         table.add_column(name, justify="left" if name == "title" else "right")
     lines = zip(found.titles, found.ranking, found.retrieval, strict=True)
     for place, (title, ranking, retrieval) in enumerate(list(lines)[:show], start=1):
-        table.add_row(str(place), Text(title), f"{ranking:.3f}", f"{retrieval:,.3f}".rstrip("0").rstrip("."))
+        found_by = f"{retrieval:.3f}" if found.by == "vectors" else f"{retrieval:,.0f}"
+        table.add_row(str(place), Text(title), f"{ranking:.3f}", found_by)
     console.print(table)
