@@ -262,14 +262,13 @@ def _task_rows(trees: Sequence[tuple[Tree, int]], vocabulary: int) -> TaskRows:
             for row in sample.rows:
                 place = next(places)
                 scored.extend((start + place[t - 1], row.ids[t], len(readout)) for t in row.scored if t > 0)
-                further = range(row.readout + 1 - row.pooled, row.readout)
-                pooled.extend((start + place[t], len(readout)) for t in further)
+                pooled.extend((start + t, len(readout)) for t in place[row.readout + 1 - row.pooled : row.readout])
                 readout.append(start + place[row.readout])
                 sample_of_row.append(len(samples))
             samples.append(sample)
     flat, flat_ids = np.concatenate(tokens), np.concatenate(ids)
     answers = np.asarray(scored, np.int64).reshape(-1, 3)
-    averaged = np.asarray(pooled, np.int64).reshape(-1, 2)
+    further = np.asarray(pooled, np.int64).reshape(-1, 2)
     ends = bool((answers[:, 1] >= vocabulary).any())  # of the markers only [EOS] is ever scored
     prompt, summary = flat_ids < 0, flat_ids >= vocabulary + SUMMARY
     marker = (flat_ids >= vocabulary) & ~summary
@@ -287,8 +286,8 @@ def _task_rows(trees: Sequence[tuple[Tree, int]], vocabulary: int) -> TaskRows:
         scored_from=tensor(answers[:, 0]),
         scored_ids=tensor(np.minimum(answers[:, 1], vocabulary)),
         scored_row=tensor(answers[:, 2]),
-        pooled=tensor(averaged[:, 0]),
-        pooled_row=tensor(averaged[:, 1]),
+        pooled=tensor(further[:, 0]),
+        pooled_row=tensor(further[:, 1]),
         tokens=tensor(flat),
         slots=tensor(np.concatenate(slots)),
         text_places=tensor([place for p in pieces for place in range(p.place, p.place + p.length)]),

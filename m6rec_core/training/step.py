@@ -126,10 +126,10 @@ def _gradients(machine: Machine, step: Step, samples: int, ranks: int) -> Tensor
     scoped = _scoped(machine, step, dealt, samples)
     if scoped is not None and accelerator.is_main_process:  # every rank has the same losses: they count once
         sums += _sums(weighted_sum(scoped.losses, machine.tasks), scoped.losses, names)
-    with _sharing(machine, len(forwards)) as shared:
+    with _sharing(machine) as shared:
         for number, forward in enumerate(forwards, start=1):
             with nullcontext() if number == len(forwards) else accelerator.no_sync(machine.wrapped):
-                if shared is not None and number == len(forwards):
+                if number == len(forwards):
                     shared.last_forward()
                 batch = _batch(machine, forward)
                 pulls = scoped.pulls[number - 1] if scoped is not None else {}
@@ -144,7 +144,7 @@ def _gradients(machine: Machine, step: Step, samples: int, ranks: int) -> Tensor
                     terms.append(scale_to_step(total, samples, ranks, forward.counted))
                 if number == len(forwards):
                     terms.append(touch_all(machine.parameters.values()))
-                    terms.extend(shared.owed() if shared is not None else ())
+                    terms.extend(shared.owed())
                 accelerator.backward(torch.stack([term.to(terms[0].dtype) for term in terms]).sum())
             if forward.counted and losses:
                 sums += _sums(total, losses, names).to(sums.device)
@@ -152,15 +152,15 @@ def _gradients(machine: Machine, step: Step, samples: int, ranks: int) -> Tensor
 
 
 @contextmanager
-def _sharing(machine: Machine, forwards: int) -> Iterator[SharedStates | None]:
-    """What the forwards of a step share meanwhile; None where there are less than two, or nothing to share."""
-    model = machine.model
-    if forwards < 2 or not isinstance(model, SharingModel):
-        yield None
+def _sharing(machine: Machine) -> Iterator[SharedStates]:
+    """What the forwards of a step share meanwhile; it stays empty where the model shares nothing."""
+    shared, model = SharedStates(), machine.model
+    if not isinstance(model, SharingModel):
+        yield shared
         return
-    model.shared = SharedStates()
+    model.shared = shared
     try:
-        yield model.shared
+        yield shared
     finally:
         model.shared = None
 
